@@ -1,0 +1,3 @@
+//! Job files: text to checked values. Nothing else reads TOML. (stub)
+
+pub mod model;

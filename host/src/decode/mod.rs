@@ -1,0 +1,1 @@
+//! Bytes to key, timestamp and wanted columns. (stub)

@@ -1,0 +1,1 @@
+//! Kafka: the only door to rdkafka. (stub)

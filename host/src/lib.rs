@@ -1,0 +1,14 @@
+//! Tidegate: a stream processor whose operators are WebAssembly plugins. This crate is the host.
+//!
+//! `ARCHITECTURE.md` beside this crate's manifest is the map.
+
+pub mod checkpoint;
+pub mod columns;
+pub mod config;
+pub mod decode;
+pub mod ids;
+pub mod kafka;
+pub mod message;
+pub mod plugin;
+pub mod source;
+pub mod state;
