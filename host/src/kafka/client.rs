@@ -8,6 +8,7 @@ use super::reports::{Report, Reports, code_of, text_of};
 use crate::config::model::KafkaConnection;
 use rdkafka::bindings as native;
 use rdkafka::bindings::{rd_kafka_conf_t, rd_kafka_resp_err_t as Code, rd_kafka_t};
+use std::any::Any;
 use std::ffi::{CString, c_char, c_int};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub(super) struct Client {
     connection: KafkaConnection,
     // Declared after `handle`: the callbacks use it until the handle is destroyed in `drop`.
     reports: Arc<Reports>,
+    kept: Vec<Arc<dyn Any + Send + Sync>>,
 }
 
 // SAFETY: librdkafka documents its handles as completely thread-safe; everything else here is Send and Sync by itself.
@@ -43,7 +45,7 @@ unsafe impl Sync for Client {}
 impl Client {
     /// Makes a client. `defaults` may be overridden by the connection's properties, `owned` may not. `before_new` gets
     /// the configuration last, for interceptors and callbacks; it must not set the opaque, the error or the log
-    /// callback, and what it registers must outlive the client. Does no I/O: brokers that are down are not noticed.
+    /// callback, and what it registers must be handed to `keep` afterwards. Does no I/O: brokers that are down are not noticed.
     pub(super) fn new(
         connection: &KafkaConnection,
         role: Role,
@@ -70,10 +72,20 @@ impl Client {
         reports.install(conf.pointer);
         before_new(conf.pointer);
         let handle = conf.build(role, &reports)?;
-        Ok(Client { handle, connection: connection.clone(), reports })
+        Ok(Client { handle, connection: connection.clone(), reports, kept: Vec::new() })
+    }
+
+    /// Keeps a value until the handle is destroyed: what `before_new` registered callbacks with.
+    pub(super) fn keep(&mut self, value: Arc<dyn Any + Send + Sync>) {
+        self.kept.push(value);
     }
 
     /// The handle, for calls of this module. Valid while `self` is.
+    pub(super) fn handle(&self) -> NonNull<rd_kafka_t> {
+        self.handle
+    }
+
+    /// The same, as calls take it.
     pub(super) fn as_ptr(&self) -> *mut rd_kafka_t {
         self.handle.as_ptr()
     }
@@ -205,8 +217,10 @@ impl Client {
         let elsewhere =
             |report: &&Report| report.address.as_ref().is_some_and(|at| !self.connection.brokers.contains(at));
         let detail = |report: &Report| sentence(&report.text);
-        // An advertised address is only known once a configured one has answered.
-        if let Some(report) = reports.iter().find(elsewhere) {
+        let failing = |broker: &String| reports.iter().any(|report| report.address.as_ref() == Some(broker));
+        // An advertised address is only known once a configured one has answered; when those fail too, it is not the
+        // advertising that is wrong.
+        if let Some(report) = reports.iter().find(elsewhere).filter(|_| !self.connection.brokers.iter().all(failing)) {
             let address = report.address.clone().unwrap_or_default();
             return Some(KafkaError::AdvertisedUnreachable { doing, connection, address, detail: detail(report) });
         }

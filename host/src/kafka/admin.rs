@@ -1,0 +1,347 @@
+//! Questions to a cluster, and the one topic that we create. Every call blocks, bounded by the timeout given at the start.
+//!
+//! Knows nothing of checkpoints or sources: it answers with offsets and ids. Next room: `admin_call`, one request.
+
+use super::admin_call::{Reading, request};
+use super::client::{Client, Role, code, millis};
+use super::error::{Class, KafkaError};
+use super::partitions::{Entry, PartitionList, TopicPartition, entries, entry};
+use super::reports::text_of;
+use crate::config::model::KafkaConnection;
+use rdkafka::bindings as native;
+use rdkafka::bindings::{rd_kafka_admin_op_t as Operation, rd_kafka_resp_err_t as Code};
+use std::ffi::{CString, c_char};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a question is repeated while the cluster says "not now" (a leader is being elected, for example).
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Asks a cluster. Cheap to share: clones use one handle.
+#[derive(Debug, Clone)]
+pub struct KafkaAdmin {
+    client: Arc<Client>,
+    timeout: Duration,
+}
+
+/// What a cluster says about a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// The topic's name.
+    pub name: String,
+    /// The topic's id in Kafka's base64 form; new when a topic is made again under its old name.
+    pub id: String,
+    /// Per partition, by number: the id of its leader, -1 if it has none now.
+    pub leaders: Vec<i32>,
+}
+
+/// Which offset of a partition is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffsetAt {
+    /// The first one kept.
+    Earliest,
+    /// The last stable offset: where a reader of committed records finds the end.
+    Stable,
+    /// The high watermark: behind the last record of all, open transactions included.
+    HighWatermark,
+    /// The first record of this time or later (milliseconds since the Unix epoch), below the last stable offset.
+    Time(i64),
+}
+
+impl KafkaAdmin {
+    /// Makes a client of its own for questions. Each answers or fails within about `timeout`.
+    pub fn new(connection: &KafkaConnection, timeout: Duration) -> Result<KafkaAdmin, KafkaError> {
+        let owned = [("allow.auto.create.topics", "false"), ("enable.metrics.push", "false")];
+        let client = Client::new(connection, Role::Producer, &[], &owned, |_| {})?;
+        Ok(KafkaAdmin { client: Arc::new(client), timeout })
+    }
+
+    /// Asks through a client that is there already.
+    pub(super) fn of(client: Arc<Client>, timeout: Duration) -> KafkaAdmin {
+        KafkaAdmin { client, timeout }
+    }
+
+    /// The same with another timeout.
+    #[must_use]
+    pub fn within(&self, timeout: Duration) -> KafkaAdmin {
+        KafkaAdmin { client: Arc::clone(&self.client), timeout }
+    }
+
+    /// The cluster's id.
+    pub fn cluster_id(&self) -> Result<String, KafkaError> {
+        let doing = "asking for the cluster's id";
+        // SAFETY: the handle is live; the answer is ours to free.
+        let id = unsafe { native::rd_kafka_clusterid(self.client.as_ptr(), millis(self.timeout)) };
+        if id.is_null() {
+            return Err(self.client.no_answer(doing, self.timeout));
+        }
+        let text = text_of(id);
+        // SAFETY: ours, allocated by the library, not used afterwards.
+        unsafe { native::rd_kafka_mem_free(self.client.as_ptr(), id.cast()) };
+        Ok(text)
+    }
+
+    /// A topic's id and partitions.
+    pub fn topic(&self, name: &str) -> Result<TopicInfo, KafkaError> {
+        let mut infos = self.topics(std::slice::from_ref(&name.to_owned()))?;
+        infos.pop().ok_or_else(|| self.missing(name))
+    }
+
+    /// Ids and partitions of several topics, in the order asked. Fails when one is missing.
+    pub fn topics(&self, names: &[String]) -> Result<Vec<TopicInfo>, KafkaError> {
+        let doing = format!("describing {}", list(names));
+        let c_names: Vec<CString> = names.iter().map(|name| CString::new(name.as_str()).unwrap_or_default()).collect();
+        let mut pointers: Vec<*const c_char> = c_names.iter().map(|name| name.as_ptr()).collect();
+        // SAFETY: the array has the length said; the names are copied.
+        let collection =
+            unsafe { native::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()) };
+        let operation = Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        let answer = request(&self.client, &doing, operation, Reading::Plain, self.timeout, |options, queue| {
+            // SAFETY: all four are live; the request copies what it needs.
+            unsafe { native::rd_kafka_DescribeTopics(self.client.as_ptr(), collection, options, queue) };
+        });
+        // SAFETY: ours, and not used afterwards.
+        unsafe { native::rd_kafka_TopicCollection_destroy(collection) };
+        let answer = answer?;
+        // SAFETY: the event is live; null when it is of another kind, which the array call would refuse.
+        let result = unsafe { native::rd_kafka_event_DescribeTopics_result(answer.as_ptr()) };
+        let mut count = 0;
+        // SAFETY: the result lives as long as the answer.
+        let topics = unsafe { native::rd_kafka_DescribeTopics_result_topics(result, &raw mut count) };
+        let mut infos = Vec::with_capacity(count);
+        for i in 0..count {
+            // SAFETY: the array has `count` entries, each live as long as the answer.
+            infos.push(self.topic_info(&doing, unsafe { *topics.add(i) })?);
+        }
+        let find = |name: &String| infos.iter().find(|info| info.name == *name).cloned().ok_or_else(|| self.missing(name));
+        names.iter().map(find).collect()
+    }
+
+    /// An offset of each partition, in the order asked. `None` only for a time: no record is as late.
+    pub fn offsets(&self, partitions: &[TopicPartition], at: OffsetAt) -> Result<Vec<Option<i64>>, KafkaError> {
+        let (spec, reading) = match at {
+            OffsetAt::Earliest => (-2, Reading::Committed),
+            OffsetAt::Stable => (-1, Reading::Committed),
+            OffsetAt::HighWatermark => (-1, Reading::Plain),
+            OffsetAt::Time(time) => (time.max(0), Reading::Committed),
+        };
+        let doing = "asking for the offsets of partitions";
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let error = match self.offsets_once(doing, partitions, spec, reading, at) {
+                Err(error) if error.class() == Class::Retry && Instant::now() + RETRY_PAUSE < deadline => error,
+                result => return result,
+            };
+            tracing::debug!(error = %error, "asking again");
+            std::thread::sleep(RETRY_PAUSE);
+        }
+    }
+
+    fn offsets_once(
+        &self,
+        doing: &str,
+        partitions: &[TopicPartition],
+        spec: i64,
+        reading: Reading,
+        at: OffsetAt,
+    ) -> Result<Vec<Option<i64>>, KafkaError> {
+        let mut asked = PartitionList::new(partitions.len());
+        for partition in partitions {
+            asked.add(partition, spec, None);
+        }
+        let operation = Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
+        let answer = request(&self.client, doing, operation, reading, self.timeout, |options, queue| {
+            // SAFETY: all four are live; the request copies what it needs.
+            unsafe { native::rd_kafka_ListOffsets(self.client.as_ptr(), asked.as_ptr(), options, queue) };
+        })?;
+        // SAFETY: the event is live.
+        let result = unsafe { native::rd_kafka_event_ListOffsets_result(answer.as_ptr()) };
+        let mut count = 0;
+        // SAFETY: the result lives as long as the answer.
+        let infos = unsafe { native::rd_kafka_ListOffsets_result_infos(result, &raw mut count) };
+        let mut found = Vec::with_capacity(count);
+        for i in 0..count {
+            // SAFETY: the array has `count` entries.
+            let info = unsafe { *infos.add(i) };
+            // SAFETY: the entry is live as long as the answer.
+            found.push(entry(unsafe { native::rd_kafka_ListOffsetsResultInfo_topic_partition(info) }));
+        }
+        let is_time = matches!(at, OffsetAt::Time(_));
+        partitions.iter().map(|partition| self.offset_of(doing, &found, partition, is_time)).collect()
+    }
+
+    /// The committed offset of each partition in a group, in the order asked; `None` where there is none. Offsets of
+    /// pending transactions are waited for.
+    pub fn group_offsets(&self, group: &str, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>, KafkaError> {
+        let doing = format!("asking for the committed offsets of group `{group}`");
+        let mut asked = PartitionList::new(partitions.len());
+        for partition in partitions {
+            asked.add(partition, -1, None);
+        }
+        let name = CString::new(group).unwrap_or_default();
+        // SAFETY: both are live and copied; the request object is ours.
+        let mut wanted = unsafe { native::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), asked.as_ptr()) };
+        let operation = Operation::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
+        let answer = request(&self.client, &doing, operation, Reading::Stable, self.timeout, |options, queue| {
+            let client = self.client.as_ptr();
+            // SAFETY: the array has the one entry said; the request copies what it needs.
+            unsafe { native::rd_kafka_ListConsumerGroupOffsets(client, &raw mut wanted, 1, options, queue) };
+        });
+        // SAFETY: ours, and not used afterwards.
+        unsafe { native::rd_kafka_ListConsumerGroupOffsets_destroy(wanted) };
+        let answer = answer?;
+        // SAFETY: the event is live.
+        let result = unsafe { native::rd_kafka_event_ListConsumerGroupOffsets_result(answer.as_ptr()) };
+        let mut count = 0;
+        // SAFETY: the result lives as long as the answer.
+        let groups = unsafe { native::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &raw mut count) };
+        if count != 1 {
+            return Err(self.client.no_answer(&doing, self.timeout));
+        }
+        // SAFETY: the array has one entry, live as long as the answer.
+        let group = unsafe { *groups };
+        // SAFETY: the group is live.
+        let error = unsafe { native::rd_kafka_group_result_error(group) };
+        if !error.is_null() {
+            return Err(self.client.explain_object(&doing, error));
+        }
+        // SAFETY: the group is live, and its list as long as it.
+        let found = entries(unsafe { native::rd_kafka_group_result_partitions(group) });
+        partitions
+            .iter()
+            .map(|partition| {
+                let entry = found.iter().find(|entry| entry.at == *partition);
+                if let Some(entry) = entry {
+                    self.client.check(&doing, code(entry.code))?;
+                }
+                Ok(entry.map(|entry| entry.offset).filter(|offset| *offset >= 0))
+            })
+            .collect()
+    }
+
+    /// Creates the topic that markers go to: one partition, compacted, replicated as the broker does by default.
+    pub fn create_marker_topic(&self, name: &str) -> Result<(), KafkaError> {
+        let doing = format!("creating topic `{name}`");
+        let c_name = CString::new(name).unwrap_or_default();
+        let mut reason = [0 as c_char; 256];
+        // SAFETY: name and buffer are live; -1 is the broker's default replication; the result is ours.
+        let mut topic = unsafe {
+            native::rd_kafka_NewTopic_new(c_name.as_ptr(), 1, -1, reason.as_mut_ptr(), reason.len())
+        };
+        if topic.is_null() {
+            return Err(self.client.explain(&doing, Code::RD_KAFKA_RESP_ERR__INVALID_ARG, &text_of(reason.as_ptr())));
+        }
+        for (setting, value) in MARKER_TOPIC_SETTINGS {
+            // SAFETY: all three are live; the strings are copied. The only error is an empty name.
+            unsafe { native::rd_kafka_NewTopic_set_config(topic, setting.as_ptr(), value.as_ptr()) };
+        }
+        let operation = Operation::RD_KAFKA_ADMIN_OP_CREATETOPICS;
+        let answer = request(&self.client, &doing, operation, Reading::Plain, self.timeout, |options, queue| {
+            // SAFETY: the array has the one entry said; the request copies what it needs.
+            unsafe { native::rd_kafka_CreateTopics(self.client.as_ptr(), &raw mut topic, 1, options, queue) };
+        });
+        // SAFETY: ours, and not used afterwards.
+        unsafe { native::rd_kafka_NewTopic_destroy(topic) };
+        let answer = answer?;
+        // SAFETY: the event is live.
+        let result = unsafe { native::rd_kafka_event_CreateTopics_result(answer.as_ptr()) };
+        let mut count = 0;
+        // SAFETY: the result lives as long as the answer.
+        let topics = unsafe { native::rd_kafka_CreateTopics_result_topics(result, &raw mut count) };
+        for i in 0..count {
+            // SAFETY: the array has `count` entries.
+            let topic = unsafe { *topics.add(i) };
+            // SAFETY: the entry is live as long as the answer.
+            let code = unsafe { native::rd_kafka_topic_result_error(topic) };
+            if code == Code::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS {
+                return Err(KafkaError::TopicExists {
+                    topic: name.to_owned(),
+                    connection: self.client.connection().to_owned(),
+                });
+            }
+            if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                // SAFETY: as above.
+                let text = text_of(unsafe { native::rd_kafka_topic_result_error_string(topic) });
+                return Err(self.client.explain(&doing, code, &text));
+            }
+        }
+        Ok(())
+    }
+
+    fn topic_info(
+        &self,
+        doing: &str,
+        topic: *const native::rd_kafka_TopicDescription_t,
+    ) -> Result<TopicInfo, KafkaError> {
+        // SAFETY: the description is live, like all that is read from it below.
+        let name = text_of(unsafe { native::rd_kafka_TopicDescription_name(topic) });
+        // SAFETY: as above.
+        let error = unsafe { native::rd_kafka_TopicDescription_error(topic) };
+        if !error.is_null() {
+            // SAFETY: as above.
+            let code = unsafe { native::rd_kafka_error_code(error) };
+            if matches!(
+                code,
+                Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+            ) {
+                return Err(self.missing(&name));
+            }
+            if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return Err(self.client.explain_object(doing, error));
+            }
+        }
+        // SAFETY: as above.
+        let id = unsafe { native::rd_kafka_TopicDescription_topic_id(topic) };
+        // SAFETY: as above; the text lives as long as the id.
+        let id = text_of(unsafe { native::rd_kafka_Uuid_base64str(id) });
+        let mut count = 0;
+        // SAFETY: as above.
+        let partitions = unsafe { native::rd_kafka_TopicDescription_partitions(topic, &raw mut count) };
+        let mut leaders = vec![-1; count];
+        for i in 0..count {
+            // SAFETY: the array has `count` entries.
+            let partition = unsafe { *partitions.add(i) };
+            // SAFETY: the entry is live.
+            let number = unsafe { native::rd_kafka_TopicPartitionInfo_partition(partition) };
+            // SAFETY: as above.
+            let leader = unsafe { native::rd_kafka_TopicPartitionInfo_leader(partition) };
+            if let Some(at) = leaders.get_mut(number as usize).filter(|_| !leader.is_null()) {
+                // SAFETY: not null, and live as long as the entry.
+                *at = unsafe { native::rd_kafka_Node_id(leader) };
+            }
+        }
+        Ok(TopicInfo { name, id, leaders })
+    }
+
+    fn offset_of(
+        &self,
+        doing: &str,
+        found: &[Entry],
+        partition: &TopicPartition,
+        is_time: bool,
+    ) -> Result<Option<i64>, KafkaError> {
+        let Some(entry) = found.iter().find(|entry| entry.at == *partition) else {
+            return Err(self.client.no_answer(doing, self.timeout));
+        };
+        self.client.check(&format!("{doing} (`{}` {})", partition.topic, partition.partition), code(entry.code))?;
+        match entry.offset {
+            offset if offset >= 0 => Ok(Some(offset)),
+            -1 if is_time => Ok(None),
+            // The library answers with a negative offset and no error when the broker did not answer.
+            _ => Err(self.client.no_answer(doing, self.timeout)),
+        }
+    }
+
+    fn missing(&self, topic: &str) -> KafkaError {
+        KafkaError::TopicMissing { topic: topic.to_owned(), connection: self.client.connection().to_owned() }
+    }
+}
+
+/// Small segments, so that compaction keeps up and reading the topic's tail stays short.
+const MARKER_TOPIC_SETTINGS: [(&std::ffi::CStr, &std::ffi::CStr); 3] =
+    [(c"cleanup.policy", c"compact"), (c"segment.ms", c"600000"), (c"min.cleanable.dirty.ratio", c"0.1")];
+
+fn list(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    format!("topic {}", quoted.join(", "))
+}

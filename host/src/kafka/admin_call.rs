@@ -1,0 +1,130 @@
+//! One admin request of the library: options, a queue for the answer, the answer as an event. Bounded in time.
+//!
+//! Knows no particular request; next room: `admin`, which has them.
+
+use super::client::{Client, millis};
+use super::error::KafkaError;
+use super::reports::text_of;
+use rdkafka::bindings as native;
+use std::ffi::c_char;
+use std::ptr::NonNull;
+use std::time::Duration;
+
+/// The library answers a request that timed out by itself; this much later we no longer wait for that.
+const ANSWER_GRACE: Duration = Duration::from_millis(500);
+
+/// What a request asks of the broker beside its own arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Nothing special.
+    Plain,
+    /// Offsets as a reader of committed records sees them.
+    Committed,
+    /// Group offsets without those of a pending transaction.
+    Stable,
+}
+
+/// An answer. Destroyed when dropped; what is read from it must not outlive it.
+#[derive(Debug)]
+pub(super) struct Answer(NonNull<native::rd_kafka_event_t>);
+
+impl Answer {
+    /// The event, for the calls that read results from it.
+    pub(super) fn as_ptr(&self) -> *mut native::rd_kafka_event_t {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // SAFETY: ours, and not used afterwards.
+        unsafe { native::rd_kafka_event_destroy(self.0.as_ptr()) };
+    }
+}
+
+/// A queue for answers.
+struct Queue(NonNull<native::rd_kafka_queue_t>);
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: ours, and not used afterwards. A late answer is dropped by the library.
+        unsafe { native::rd_kafka_queue_destroy(self.0.as_ptr()) };
+    }
+}
+
+/// Options of a request.
+struct Options(NonNull<native::rd_kafka_AdminOptions_t>);
+
+impl Drop for Options {
+    fn drop(&mut self) {
+        // SAFETY: ours, and not used afterwards: requests copy their options.
+        unsafe { native::rd_kafka_AdminOptions_destroy(self.0.as_ptr()) };
+    }
+}
+
+/// Makes a request with `submit`, which gets the options and the queue, and waits for its answer.
+pub(super) fn request(
+    client: &Client,
+    doing: &str,
+    operation: native::rd_kafka_admin_op_t,
+    reading: Reading,
+    timeout: Duration,
+    submit: impl FnOnce(*mut native::rd_kafka_AdminOptions_t, *mut native::rd_kafka_queue_t),
+) -> Result<Answer, KafkaError> {
+    let options = options(client, doing, operation, reading, timeout)?;
+    // SAFETY: the handle is live; the queue is ours and goes before the handle.
+    let queue = unsafe { native::rd_kafka_queue_new(client.as_ptr()) };
+    let queue = Queue(NonNull::new(queue).expect("librdkafka ends the process when memory runs out"));
+    submit(options.0.as_ptr(), queue.0.as_ptr());
+    // SAFETY: the queue is live.
+    let event = unsafe { native::rd_kafka_queue_poll(queue.0.as_ptr(), millis(timeout + ANSWER_GRACE)) };
+    let Some(event) = NonNull::new(event) else {
+        return Err(client.no_answer(doing, timeout));
+    };
+    let answer = Answer(event);
+    // SAFETY: the event is live.
+    let code = unsafe { native::rd_kafka_event_error(answer.as_ptr()) };
+    if code == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return Ok(answer);
+    }
+    // SAFETY: the event is live, and the text as long as it.
+    let text = text_of(unsafe { native::rd_kafka_event_error_string(answer.as_ptr()) });
+    Err(client.explain(doing, code, &text))
+}
+
+fn options(
+    client: &Client,
+    doing: &str,
+    operation: native::rd_kafka_admin_op_t,
+    reading: Reading,
+    timeout: Duration,
+) -> Result<Options, KafkaError> {
+    // SAFETY: the handle is live; the options are ours.
+    let options = unsafe { native::rd_kafka_AdminOptions_new(client.as_ptr(), operation) };
+    let options = Options(NonNull::new(options).expect("the operation is one of the library's own"));
+    let mut reason = [0 as c_char; 256];
+    // SAFETY: options and buffer are live; the length is the buffer's.
+    let code = unsafe {
+        native::rd_kafka_AdminOptions_set_request_timeout(
+            options.0.as_ptr(),
+            millis(timeout),
+            reason.as_mut_ptr(),
+            reason.len(),
+        )
+    };
+    client.check(doing, code)?;
+    let error = match reading {
+        Reading::Plain => std::ptr::null_mut(),
+        Reading::Committed => {
+            let level = native::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED;
+            // SAFETY: the options are live and of a request that knows this setting.
+            unsafe { native::rd_kafka_AdminOptions_set_isolation_level(options.0.as_ptr(), level) }
+        }
+        Reading::Stable => {
+            // SAFETY: as above.
+            unsafe { native::rd_kafka_AdminOptions_set_require_stable_offsets(options.0.as_ptr(), 1) }
+        }
+    };
+    client.check_object(doing, error)?;
+    Ok(options)
+}

@@ -1,0 +1,242 @@
+//! One round of a partition's queue: the library calls back per message, and each is handed on in place.
+//!
+//! No copy and no allocation per record here. A panic of the visitor never crosses the library's frames. Next room:
+//! `consumer`, which owns the queues.
+
+use super::reports::text_of;
+use rdkafka::bindings as native;
+use std::any::Any;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr::NonNull;
+
+/// A header: its name and value. The bytes live as long as the message they are of.
+pub(super) type Header<'a> = (&'a str, Option<&'a [u8]>);
+
+/// A message as it lies in the library's buffer. The bytes live until the visitor returns.
+#[derive(Debug, Clone, Copy)]
+pub struct Fetched<'a> {
+    /// The message's key.
+    pub key: Option<&'a [u8]>,
+    /// The message's value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// The message's timestamp in milliseconds since the Unix epoch, if it has one.
+    pub timestamp: Option<i64>,
+    /// The message's offset.
+    pub offset: i64,
+    /// The message's headers, in order. A name that is not UTF-8 ends where it stops being it.
+    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
+}
+
+/// The end of a partition as a reader of committed records sees it, at the time of one answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndSeen {
+    /// The offset that the next record will have at least. Higher than the last record's + 1 after control or aborted
+    /// records.
+    pub offset: i64,
+    /// The broker that said so.
+    pub broker: i32,
+}
+
+/// What one round found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Records visited.
+    pub records: usize,
+    /// Offset and leader epoch (-1: unknown) of the last record visited.
+    pub last: Option<(i64, i32)>,
+    /// The end of the partition, if nothing was found after it.
+    pub end: Option<EndSeen>,
+    /// A record at or behind the limit was found. It was not visited.
+    pub limit_reached: bool,
+}
+
+/// A partition's reading stopped with an error.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) code: c_int,
+    pub(super) text: String,
+}
+
+/// Which records a round may hand on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Earlier ones are left out: they were read before.
+    pub(super) from: i64,
+    /// From here on nothing is read; `i64::MAX` for no limit.
+    pub(super) until: i64,
+    /// At most this many. At least one.
+    pub(super) records_max: usize,
+}
+
+/// What the callback works on during one round.
+struct Context<'a> {
+    client: *mut native::rd_kafka_t,
+    bounds: Bounds,
+    round: Round,
+    trouble: Option<Trouble>,
+    panic: Option<Box<dyn Any + Send>>,
+    headers: Vec<Header<'static>>,
+    visit: &'a mut dyn FnMut(Fetched<'_>),
+}
+
+/// Serves a queue once, without waiting. `spare` is reused for headers. Raises a panic of the visitor again.
+pub(super) fn serve(
+    client: NonNull<native::rd_kafka_t>,
+    queue: NonNull<native::rd_kafka_queue_t>,
+    bounds: Bounds,
+    spare: &mut Vec<Header<'static>>,
+    visit: &mut dyn FnMut(Fetched<'_>),
+) -> Result<Round, Trouble> {
+    let mut context = Context {
+        client: client.as_ptr(),
+        bounds,
+        round: Round::default(),
+        trouble: None,
+        panic: None,
+        headers: std::mem::take(spare),
+        visit,
+    };
+    let opaque = (&raw mut context).cast::<c_void>();
+    // SAFETY: the queue is live (its owner lends it), the callback gets exactly this context, only during this call and
+    // on this thread.
+    unsafe { native::rd_kafka_consume_callback_queue(queue.as_ptr(), 0, Some(on_message), opaque) };
+    *spare = std::mem::take(&mut context.headers);
+    if let Some(panic) = context.panic.take() {
+        resume_unwind(panic);
+    }
+    match context.trouble.take() {
+        Some(trouble) => Err(trouble),
+        None => Ok(context.round),
+    }
+}
+
+unsafe extern "C" fn on_message(message: *mut native::rd_kafka_message_t, opaque: *mut c_void) {
+    // SAFETY: the opaque is the context that `serve` lent for this call; nothing else refers to it meanwhile.
+    let context = unsafe { &mut *opaque.cast::<Context<'_>>() };
+    if context.panic.is_some() || context.trouble.is_some() || context.round.limit_reached {
+        // The library stops after the message during which it was told to; this is only for certainty.
+        return;
+    }
+    let caught = catch_unwind(AssertUnwindSafe(|| context.take(message)));
+    if let Err(panic) = caught {
+        context.panic = Some(panic);
+        context.stop();
+    }
+}
+
+impl Context<'_> {
+    fn take(&mut self, message: *mut native::rd_kafka_message_t) {
+        // SAFETY: in bounds of the live message; no reference to the field is made.
+        let code = unsafe { &raw const (*message).err }.cast::<c_int>();
+        // SAFETY: the field has the size of an int; see `partitions::entry` for why it is read as one.
+        match unsafe { code.read() } {
+            0 => self.record(message),
+            PARTITION_EOF => {
+                // SAFETY: live.
+                let offset = unsafe { (*message).offset };
+                // SAFETY: live.
+                let broker = unsafe { native::rd_kafka_message_broker_id(message) };
+                self.round.end = Some(EndSeen { offset, broker });
+            }
+            code => {
+                // SAFETY: live; the text lives as long as the message.
+                let text = text_of(unsafe { native::rd_kafka_message_errstr(message) });
+                self.trouble = Some(Trouble { code, text });
+                self.stop();
+            }
+        }
+    }
+
+    fn record(&mut self, message: *mut native::rd_kafka_message_t) {
+        // SAFETY: live.
+        let offset = unsafe { (*message).offset };
+        if offset < self.bounds.from {
+            return;
+        }
+        self.round.end = None;
+        if offset >= self.bounds.until {
+            self.round.limit_reached = true;
+            self.stop();
+            return;
+        }
+        self.read_headers(message);
+        let mut kind = native::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: both are live.
+        let timestamp = unsafe { native::rd_kafka_message_timestamp(message, &raw mut kind) };
+        let available = kind != native::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && timestamp >= 0;
+        // SAFETY: live.
+        let key = unsafe { ((*message).key, (*message).key_len) };
+        // SAFETY: live.
+        let value = unsafe { ((*message).payload, (*message).len) };
+        (self.visit)(Fetched {
+            key: bytes(key.0, key.1),
+            value: bytes(value.0, value.1),
+            timestamp: available.then_some(timestamp),
+            offset,
+            headers: &self.headers,
+        });
+        // SAFETY: live.
+        let epoch = unsafe { native::rd_kafka_message_leader_epoch(message) };
+        self.round.last = Some((offset, epoch));
+        self.round.records += 1;
+        if self.round.records >= self.bounds.records_max {
+            self.stop();
+        }
+    }
+
+    fn read_headers(&mut self, message: *mut native::rd_kafka_message_t) {
+        self.headers.clear();
+        let mut headers = std::ptr::null_mut();
+        // SAFETY: both are live. An error says that there are none (or none that can be read).
+        let code = unsafe { native::rd_kafka_message_headers(message, &raw mut headers) };
+        if code != native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return;
+        }
+        for index in 0.. {
+            let mut name: *const c_char = std::ptr::null();
+            let mut value: *const c_void = std::ptr::null();
+            let mut length = 0;
+            // SAFETY: the headers live as long as the message, and all out pointers are live.
+            let code = unsafe {
+                native::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut length)
+            };
+            if code != native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return;
+            }
+            // The entries claim to live for ever but are cleared with the next message, and `Fetched` lends them only
+            // for the visitor's call.
+            self.headers.push((header_name(name), bytes(value, length)));
+        }
+    }
+
+    /// Has the library put what it has not called back for yet back into the queue.
+    fn stop(&self) {
+        // SAFETY: the handle is live, and this is the thread that serves the queue, as the call demands.
+        unsafe { native::rd_kafka_yield(self.client) };
+    }
+}
+
+const PARTITION_EOF: c_int = native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF as c_int;
+
+/// Bytes of the library; `None` for null. The caller ends their use with the message.
+fn bytes<'a>(start: *const c_void, length: usize) -> Option<&'a [u8]> {
+    if start.is_null() {
+        return None;
+    }
+    // SAFETY: not null, and the library says how long; nothing writes to it while the message lives.
+    Some(unsafe { std::slice::from_raw_parts(start.cast(), length) })
+}
+
+/// A header's name, up to its first byte that is not UTF-8.
+fn header_name<'a>(name: *const c_char) -> &'a str {
+    if name.is_null() {
+        return "";
+    }
+    // SAFETY: the library ends header names with NUL; the caller ends the use with the message.
+    let name = unsafe { CStr::from_ptr(name) };
+    match name.to_str() {
+        Ok(name) => name,
+        Err(error) => std::str::from_utf8(&name.to_bytes()[..error.valid_up_to()]).unwrap_or_default(),
+    }
+}
