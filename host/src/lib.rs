@@ -12,3 +12,4 @@ pub mod message;
 pub mod plugin;
 pub mod source;
 pub mod state;
+pub mod status;
