@@ -119,6 +119,24 @@ pub struct SplitName {
     pub partition: i32,
 }
 
+impl SplitName {
+    /// A position in the split as messages and dead letters show it: `topic[partition]@offset`, or `path@byte`.
+    pub fn position(&self, offset: i64) -> String {
+        if self.is_file() { format!("{}@{offset}", self.topic) } else { format!("{self}@{offset}") }
+    }
+
+    /// A topic's name holds no slash; a file's path, which is absolute, does.
+    fn is_file(&self) -> bool {
+        self.topic.contains('/')
+    }
+}
+
+impl std::fmt::Display for SplitName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_file() { f.write_str(&self.topic) } else { write!(f, "{}[{}]", self.topic, self.partition) }
+    }
+}
+
 /// Where the rows of a batch came from. Rows of one split stand in runs, so a run costs one entry and a row 8 bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {

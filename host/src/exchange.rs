@@ -8,6 +8,7 @@
 //!
 //! Knows nothing of operators or checkpoints. Next room: [`crate::outlet`], which cuts the batches that travel here.
 
+use crate::checkpoint::PreparedCheckpoint;
 use crate::message::Message;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,10 +21,10 @@ use std::time::Duration;
 pub struct LaneIndex(pub usize);
 
 /// What the job's other threads want of a receiver, beside the data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Command {
-    /// Commit the prepared checkpoint (to the sink thread).
-    Decide,
+    /// Let the decider decide this checkpoint, which is durably prepared (to the sink thread).
+    Decide(PreparedCheckpoint),
     /// End the thread.
     Shutdown,
 }

@@ -312,21 +312,33 @@ impl Open {
     }
 }
 
+/// The rows of a message as a batch of their own.
+pub fn copied(rows: &Rows) -> Rows {
+    let mut open = Open::default();
+    let mut headers = Vec::new();
+    for row in RowsOf::new(rows) {
+        open.push(row.record(&mut headers));
+    }
+    Rows::all(open.batch)
+}
+
 /// Walks the rows of a message as records.
-struct RowsOf<'a> {
+pub struct RowsOf<'a> {
     rows: &'a Rows,
     next: usize,
     header: usize,
 }
 
-struct RowOf<'a> {
+/// One row of a message.
+pub struct RowOf<'a> {
     batch: &'a Batch,
     row: usize,
     headers: std::ops::Range<usize>,
 }
 
 impl<'a> RowsOf<'a> {
-    fn new(rows: &'a Rows) -> RowsOf<'a> {
+    /// From the first row on.
+    pub fn new(rows: &'a Rows) -> RowsOf<'a> {
         RowsOf { rows, next: 0, header: 0 }
     }
 }
@@ -356,7 +368,7 @@ impl<'a> Iterator for RowsOf<'a> {
 impl<'a> RowOf<'a> {
     /// The row as a record; `headers` is room for its headers, used again from row to row.
     #[inline]
-    fn record<'h>(&self, headers: &'h mut Vec<(&'a str, Option<&'a [u8]>)>) -> Record<'h>
+    pub fn record<'h>(&self, headers: &'h mut Vec<(&'a str, Option<&'a [u8]>)>) -> Record<'h>
     where
         'a: 'h,
     {
