@@ -2,10 +2,12 @@
 //!
 //! `ARCHITECTURE.md` beside this crate's manifest is the map.
 
+pub mod align;
 pub mod checkpoint;
 pub mod columns;
 pub mod config;
 pub mod decode;
+pub mod hash;
 pub mod ids;
 pub mod kafka;
 pub mod message;
@@ -13,3 +15,4 @@ pub mod plugin;
 pub mod source;
 pub mod state;
 pub mod status;
+pub mod watermark;
