@@ -356,4 +356,3 @@ impl Job {
         Some(SinkIndex(at as u16))
     }
 }
-

@@ -1,1 +1,11 @@
-//! Kafka: the only door to rdkafka. (stub)
+//! Kafka: the only door to rdkafka. Consumers, the transactional producer, and questions to the cluster.
+//!
+//! Nothing outside this folder names a type of the library: its errors become [`KafkaError`], its bytes become slices
+//! that live for one call. It decides nothing about checkpoints and never prints a property's value. Start with
+//! `client` (how a handle is made and how its failures are explained), then `consumer` or `admin`.
+
+mod client;
+mod error;
+mod reports;
+
+pub use error::{CallFlags, Class, KafkaError};
