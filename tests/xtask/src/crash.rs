@@ -9,7 +9,7 @@ use crate::host_process::{Ended, HostProcess, Launch, Seen};
 use std::time::{Duration, Instant};
 
 /// A host that prints nothing for so long hangs; it logs every checkpoint, and the slowest start is a matter of seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A kill that hit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -76,19 +76,34 @@ pub fn run(launch: &Launch, records: &[u64]) -> Outcome<Attempt> {
 }
 
 /// What the events have told so far, over all lives of the job.
+///
+/// A host counts the records of its own life. The next life begins at the last checkpoint, so what was read by then is
+/// added to its count.
 #[derive(Debug, Default)]
 struct Known {
+    before: u64,
     records: u64,
+    committed: u64,
     unfinished: Option<u64>,
 }
 
 impl Known {
+    fn begin_life(&mut self) {
+        self.before = self.committed;
+        self.unfinished = None;
+    }
+
     fn take(&mut self, seen: &Seen) {
-        self.records = self.records.max(seen.event.records_in.unwrap_or(0));
+        if let Some(records) = seen.event.records_in {
+            self.records = self.before + records;
+        }
         match seen.event.step {
             Step::Barrier => self.unfinished = Some(seen.event.checkpoint),
-            Step::Committed if self.unfinished == Some(seen.event.checkpoint) => self.unfinished = None,
-            Step::Committed | Step::Prepared | Step::Recovered => {}
+            Step::Committed => {
+                self.committed = self.records;
+                self.unfinished = self.unfinished.filter(|checkpoint| *checkpoint != seen.event.checkpoint);
+            }
+            Step::Prepared | Step::Recovered => {}
         }
     }
 }
@@ -106,7 +121,7 @@ enum Death {
 }
 
 fn live(mut host: HostProcess, goal: Option<u64>, known: &mut Known) -> Outcome<Life> {
-    known.unfinished = None;
+    known.begin_life();
     let began = host.began();
     let mut recovered_in = 0.0;
     while let Some(seen) = host.next_event(PATIENCE)? {
@@ -120,7 +135,9 @@ fn live(mut host: HostProcess, goal: Option<u64>, known: &mut Known) -> Outcome<
         }
         let rest = host.kill()?;
         let end = Instant::now();
-        rest.iter().for_each(|seen| known.take(seen));
+        for seen in &rest {
+            known.take(seen);
+        }
         let outcome = if known.unfinished == Some(checkpoint) {
             Death::Hit { record: known.records, checkpoint }
         } else {
@@ -136,6 +153,7 @@ fn live(mut host: HostProcess, goal: Option<u64>, known: &mut Known) -> Outcome<
 mod tests {
     use super::{Attempt, run};
     use crate::host_process::Launch;
+    use std::fmt::Write as _;
     use std::fs;
     use std::path::Path;
 
@@ -147,7 +165,7 @@ mod tests {
              echo life >> lives\ncase $(wc -l < lives) in\n",
         );
         for (index, life) in lives.iter().enumerate() {
-            script += &format!("{}) {life};;\n", index + 1);
+            writeln!(script, "{}) {life};;", index + 1).unwrap();
         }
         script += "esac\n";
         // `sh run job.toml …` in the job's folder reads the script called `run`. (A script that is executed itself meets
@@ -161,10 +179,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = "event barrier 1 0; event committed 1 100; event barrier 2 100; event committed 2 600; \
                      event barrier 3 650; hang";
-        let launch = host(folder.path(), &[first, "event recovered 2 600; event committed 4 1000"]);
-        let Attempt::Done(run) = run(&launch, &[500]).unwrap() else { panic!("ended early") };
-        assert_eq!((run.kills.len(), run.missed), (1, 0));
+        // The second life counts from zero again: 200 of its own are 800 in all.
+        let second = "event recovered 2 0; event committed 4 90; event barrier 5 200; hang";
+        let launch = host(folder.path(), &[first, second, "event recovered 4 0; event committed 6 310"]);
+        let Attempt::Done(run) = run(&launch, &[500, 800]).unwrap() else { panic!("ended early") };
+        assert_eq!((run.kills.len(), run.missed), (2, 0));
         assert_eq!((run.kills[0].record, run.kills[0].checkpoint), (650, 3));
+        assert_eq!((run.kills[1].record, run.kills[1].checkpoint), (800, 5));
         assert!(run.kills[0].recovered_in > 0.0 && run.seconds >= run.kills[0].recovered_in);
         assert!(fs::read_to_string(&launch.log).unwrap().contains("\"message\":\"recovered\""));
     }

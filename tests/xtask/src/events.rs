@@ -15,7 +15,7 @@ pub struct Event {
     pub step: Step,
     /// The checkpoint's number.
     pub checkpoint: u64,
-    /// Records that the sources had read, since the job's first start; `None` where the step does not say.
+    /// Records that the sources of this process have read; `None` where the step does not say.
     pub records_in: Option<u64>,
     /// From barrier to the end, in milliseconds.
     pub duration_ms: Option<f64>,

@@ -31,11 +31,6 @@ pub fn plugins() -> PathBuf {
     target().join("plugins")
 }
 
-/// The fraud detector's artifact.
-pub fn fraud_detector() -> PathBuf {
-    plugins().join("fraud_detector.wasm")
-}
-
 /// The folder of Apache Kafka's jars.
 pub fn kafka_libs() -> PathBuf {
     target().join("kafka").join("libs")

@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_failure_names_its_command_line() {
-        let error = run_within(&mut Command::new("false"), Duration::from_secs(60)).unwrap_err();
+        let error = run_within(&mut Command::new("false"), Duration::from_mins(1)).unwrap_err();
         assert!(error.to_string().starts_with("`false` ended with"), "{error}");
     }
 

@@ -49,13 +49,13 @@ fn stamp() -> PathBuf {
 }
 
 fn pom() -> String {
-    let mut dependencies = String::new();
-    for (group, artifact, version) in ARTIFACTS {
-        dependencies += &format!(
+    let dependency = |(group, artifact, version): &(&str, &str, &str)| {
+        format!(
             "    <dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>\
              <version>{version}</version></dependency>\n"
-        );
-    }
+        )
+    };
+    let dependencies: String = ARTIFACTS.iter().map(dependency).collect();
     format!(
         "<project xmlns=\"http://maven.apache.org/POM/4.0.0\">\n  <modelVersion>4.0.0</modelVersion>\n  \
          <groupId>tidegate</groupId>\n  <artifactId>test-broker</artifactId>\n  <version>1</version>\n  \

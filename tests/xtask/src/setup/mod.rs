@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// A package download that takes longer is given up: without internet it can hang for ever.
-const FETCH_LIMIT: Duration = Duration::from_secs(600);
+const FETCH_LIMIT: Duration = Duration::from_mins(10);
 
 /// A program that must be there, and how Debian calls what brings it.
 struct Need {
