@@ -119,6 +119,24 @@ pub struct SplitName {
     pub partition: i32,
 }
 
+impl SplitName {
+    /// A position in the split as messages and dead letters show it: `topic[partition]@offset`, or `path@byte`.
+    pub fn position(&self, offset: i64) -> String {
+        if self.is_file() { format!("{}@{offset}", self.topic) } else { format!("{self}@{offset}") }
+    }
+
+    /// A topic's name holds no slash; a file's path, which is absolute, does.
+    fn is_file(&self) -> bool {
+        self.topic.contains('/')
+    }
+}
+
+impl std::fmt::Display for SplitName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_file() { f.write_str(&self.topic) } else { write!(f, "{}[{}]", self.topic, self.partition) }
+    }
+}
+
 /// Where the rows of a batch came from. Rows of one split stand in runs, so a run costs one entry and a row 8 bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
@@ -173,7 +191,8 @@ impl Batch {
 
     /// Memory the batch takes, in bytes, as the channels count it.
     pub fn size_bytes(&self) -> usize {
-        let headers = self.headers.as_ref().map_or(0, |h| h.rows.len() * 4 + h.names.size_bytes() + h.values.size_bytes());
+        let headers =
+            self.headers.as_ref().map_or(0, |h| h.rows.len() * 4 + h.names.size_bytes() + h.values.size_bytes());
         let origins = self.origins.as_ref().map_or(0, |o| o.offsets.len() * 8 + o.runs.len() * 16);
         self.keys.size_bytes() + self.values.size_bytes() + self.timestamps.len() * 8 + headers + origins
     }

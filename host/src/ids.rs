@@ -54,6 +54,10 @@ number!(
     PortIndex(u16)
 );
 number!(
+    /// An edge's place in the plan's list of edges.
+    EdgeIndex(u16)
+);
+number!(
     /// A split's place in its reader's list (a Kafka partition, a file).
     SplitIndex(u32)
 );

@@ -2,13 +2,25 @@
 //!
 //! `ARCHITECTURE.md` beside this crate's manifest is the map.
 
+pub mod align;
 pub mod checkpoint;
 pub mod columns;
 pub mod config;
+pub mod dead_letter;
 pub mod decode;
+pub mod error;
+pub mod exchange;
+pub mod hash;
 pub mod ids;
 pub mod kafka;
 pub mod message;
+pub mod operator;
+pub mod outlet;
 pub mod plugin;
+pub mod probe;
+pub mod sink;
 pub mod source;
 pub mod state;
+pub mod status;
+pub mod watermark;
+pub mod worker;

@@ -3,6 +3,7 @@
 //! Next room: [`super`], which makes these values from text; `job`, which runs them.
 
 use crate::ids::{OperatorIndex, SinkIndex, SourceIndex};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,6 +31,26 @@ pub struct Job {
     pub operators: Vec<Operator>,
     /// Sinks, in the order of the job file.
     pub sinks: Vec<Sink>,
+    /// Where each key stands in the job file, for errors that are found later.
+    pub places: Places,
+}
+
+/// Where keys stand in a job file. Empty for a job that was not read from one.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// The job file.
+    pub file: PathBuf,
+    /// By key path (`operator.detector.inputs.main`).
+    pub keys: HashMap<String, Place>,
+}
+
+/// A place in a text, both numbers from 1; columns count characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
 }
 
 /// When checkpoints are taken.
@@ -224,16 +245,16 @@ pub struct Operator {
     /// A call that takes longer is ended and counts as a trap.
     pub call_timeout: Duration,
     /// What happens to a rejected row.
-    pub on_error: OnError,
+    pub on_rejected: OnRejected,
     /// Its inputs. Several may feed one port.
     pub inputs: Vec<Input>,
     /// Names of output ports whose records are dropped.
     pub discard: Vec<String>,
 }
 
-/// What happens when an operator refuses a record.
+/// What happens to a row that an operator rejects. (A trap always stops the job in this version.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnError {
+pub enum OnRejected {
     /// The job stops at its last checkpoint.
     Fail,
     /// The record goes to the dead-letter sink.
@@ -335,4 +356,3 @@ impl Job {
         Some(SinkIndex(at as u16))
     }
 }
-

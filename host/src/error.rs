@@ -1,0 +1,105 @@
+//! Why a job ended other than as asked, and what its supervisor should do about it.
+//!
+//! Each door has its own errors; this enum only gathers them and gives each class its exit code.
+
+use crate::checkpoint::recovery::Conflict;
+use crate::config::ConfigErrors;
+use crate::ids::CheckpointId;
+use crate::kafka::KafkaError;
+use crate::plugin::PluginError;
+use crate::sink::SinkError;
+use crate::source::SourceError;
+use crate::state::store::StoreError;
+
+/// The job did what was asked.
+pub const EXIT_DONE: u8 = 0;
+/// The job failed for a reason that a restart does not mend: a bad record, a plugin's error.
+pub const EXIT_FAILED: u8 = 1;
+/// The command line or the job file is wrong.
+pub const EXIT_USAGE: u8 = 2;
+/// A new start may help: it recovers from the last checkpoint.
+pub const EXIT_RESTART: u8 = 75;
+/// A person must look: a start would meet the same conflict.
+pub const EXIT_STOP: u8 = 78;
+/// The job was interrupted at once, without a last checkpoint.
+pub const EXIT_INTERRUPTED: u8 = 130;
+
+/// Why a job ended.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The job file does not fit the plugins.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// A plugin could not be used or a call failed.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// A source cannot go on.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A sink cannot go on.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The store cannot go on.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Kafka refused or did not answer.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// Store and marker contradict each other.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// A start that needs a decision of a person.
+    #[error("{0}")]
+    Stop(String),
+    /// An operator rejected a row and the policy is `fail`.
+    #[error(
+        "operator `{operator}` rejected the record at `{position}`: {reason} (code `{code}`); mend the input, or set \
+         `on_rejected = \"dead-letter\"` for the operator and a sink with `from = [\"dead-letters\"]`"
+    )]
+    Rejected {
+        /// The operator's name.
+        operator: String,
+        /// Where the record was read.
+        position: String,
+        /// The plugin's code.
+        code: String,
+        /// The plugin's reason.
+        reason: String,
+    },
+    /// A checkpoint was not prepared in time.
+    #[error(
+        "checkpoint `{id}` was not prepared within `checkpoint.timeout`; the one before it is intact and the next start \
+         goes on from there"
+    )]
+    CheckpointTimeout {
+        /// The checkpoint.
+        id: CheckpointId,
+    },
+    /// The outcome of a commit is not known; only a new process may look.
+    #[error("whether checkpoint `{id}` was committed is not known; the next start asks Kafka and goes on from there")]
+    CommitUnknown {
+        /// The checkpoint.
+        id: CheckpointId,
+        /// What the commit said.
+        #[source]
+        cause: KafkaError,
+    },
+    /// A thread ended without a word.
+    #[error("thread `{thread}` ended unexpectedly; the last checkpoint is intact")]
+    ThreadDied {
+        /// The thread's name.
+        thread: String,
+    },
+    /// The operating system refused a thread.
+    #[error("cannot start thread `{thread}`")]
+    Spawn {
+        /// The thread's name.
+        thread: String,
+        /// The cause.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// Asked to end at once.
+    #[error("the job was interrupted; the next start goes on from the last checkpoint")]
+    StoppedAtOnce,
+}

@@ -1,0 +1,431 @@
+//! One operator's shards on one worker: takes messages in, calls the plugin, passes its output on, answers barriers.
+//!
+//! Everything here belongs to one worker thread. A shard's instance moves into each call and comes back only from one that
+//! succeeded. Output goes into the operator's own outbox; while that does not fit on its lanes the operator takes nothing in,
+//! so what is parked is bounded by one call. Next room: [`crate::plugin`].
+
+use crate::align::{Aligned, Alignment};
+use crate::checkpoint::record::ShardState;
+use crate::columns::{Batch, Column};
+use crate::config::model::OnRejected;
+use crate::dead_letter::DeadLetters;
+use crate::decode::columns::ColumnDecoder;
+use crate::error::JobError;
+use crate::exchange::{Inbox, LaneIndex, LaneSender};
+use crate::ids::{CheckpointId, OperatorIndex, PortIndex, ShardId, Watermark};
+use crate::message::{Message, Rows, Target};
+use crate::outlet::{Outbox, Outlet, RowsOf};
+use crate::plugin::{Input, Instance, Outcome, PluginError, Rejection};
+use crate::state::snapshot::InstanceDelta;
+use crate::watermark::InputWatermarks;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// At most this long after it rose, a watermark is told to readers that got no batch to carry it.
+const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
+
+/// A plugin that asks for `advance` so many times in a row without emitting anything is taken to be stuck.
+const FRUITLESS_ADVANCES_MAX: u32 = 100_000;
+
+/// A lane into the operator: which port it feeds, and which of that port's senders it is.
+#[derive(Debug, Clone, Copy)]
+pub struct LaneInput {
+    /// The input port.
+    pub port: PortIndex,
+    /// The sender's place among those of the port.
+    pub sender: usize,
+}
+
+/// One shard of the operator.
+pub struct Shard {
+    /// Its number.
+    pub id: ShardId,
+    /// `None` only while a call has it.
+    pub instance: Option<Instance>,
+    /// What its inputs said.
+    pub watermarks: InputWatermarks,
+    /// The last watermark for which `advance` was called or was not due.
+    pub advanced: Watermark,
+    /// When the plugin wants `advance` next; `None`: at every watermark.
+    pub next_advance: Option<i64>,
+    /// How many calls of `advance` in a row emitted nothing and asked for another.
+    pub fruitless: u32,
+}
+
+/// How records leave an operator.
+pub struct Outputs {
+    /// By output port.
+    pub outlets: Vec<Outlet>,
+    /// To the dead-letter sink, if rejected rows go there.
+    pub dead_letters: Option<LaneSender>,
+}
+
+/// What an operator is made of.
+pub struct Parts {
+    /// Its place in topological order.
+    pub index: OperatorIndex,
+    /// Its name in the job file.
+    pub name: Arc<str>,
+    /// Its lanes in the worker's inbox.
+    pub lanes: Vec<(LaneIndex, LaneInput)>,
+    /// By input port.
+    pub decoders: Vec<ColumnDecoder>,
+    /// Its shards on this worker, ascending.
+    pub shards: Vec<Shard>,
+    /// How many workers there are: shard s is the (s / workers)-th of its worker.
+    pub workers: u16,
+    /// Where records leave.
+    pub outputs: Outputs,
+    /// What happens to a rejected row.
+    pub on_rejected: OnRejected,
+}
+
+/// One operator's shards on one worker.
+pub struct Operator {
+    index: OperatorIndex,
+    name: Arc<str>,
+    lanes: Vec<LaneIndex>,
+    inputs: Vec<LaneInput>,
+    next_lane: usize,
+    alignment: Alignment,
+    decoders: Vec<ColumnDecoder>,
+    shards: Vec<Shard>,
+    workers: u16,
+    outlets: Vec<Outlet>,
+    outbox: Outbox,
+    dead_letters: Option<LaneSender>,
+    on_rejected: OnRejected,
+    /// Local shards whose `advance` is due, each once.
+    due: VecDeque<usize>,
+    /// What this operator on this worker promises its readers.
+    watermark: Watermark,
+    announced: Watermark,
+    announced_at: Instant,
+}
+
+/// What a step did.
+pub enum Step {
+    /// Nothing to do.
+    Idle,
+    /// Output waits for room; nothing was taken in.
+    Parked,
+    /// Something was done.
+    Worked,
+    /// A barrier was complete and the shards were captured.
+    Captured(Captured),
+}
+
+/// The operator's part of a checkpoint on this worker.
+pub struct Captured {
+    /// The checkpoint.
+    pub id: CheckpointId,
+    /// The operator.
+    pub operator: OperatorIndex,
+    /// What the host keeps of each shard, and what changed in its memory.
+    pub shards: Vec<(ShardId, ShardState, InstanceDelta)>,
+    /// Memory of the instances, in bytes.
+    pub memory_bytes: usize,
+}
+
+impl Operator {
+    /// Puts an operator together.
+    pub fn new(parts: Parts) -> Operator {
+        let (lanes, inputs): (Vec<_>, Vec<_>) = parts.lanes.into_iter().unzip();
+        let watermark = parts.shards.iter().map(|shard| shard.advanced).min().unwrap_or(Watermark::START);
+        Operator {
+            index: parts.index,
+            name: parts.name,
+            alignment: Alignment::new(lanes.len()),
+            lanes,
+            inputs,
+            next_lane: 0,
+            decoders: parts.decoders,
+            shards: parts.shards,
+            workers: parts.workers,
+            outlets: parts.outputs.outlets,
+            outbox: Outbox::default(),
+            dead_letters: parts.outputs.dead_letters,
+            on_rejected: parts.on_rejected,
+            due: VecDeque::new(),
+            watermark,
+            announced: Watermark::START,
+            announced_at: Instant::now(),
+        }
+    }
+
+    /// Does one piece of work: sends what is parked, or advances one shard, or takes one message in.
+    pub fn step(&mut self, inbox: &Inbox) -> Result<Step, JobError> {
+        if !self.outbox.send()? {
+            return Ok(Step::Parked);
+        }
+        if let Some(local) = self.due.pop_front() {
+            self.advance(local)?;
+            return Ok(Step::Worked);
+        }
+        let alignment = &self.alignment;
+        let Some((at, message)) = inbox.receive(&self.lanes, self.next_lane, |at| !alignment.blocked(at)) else {
+            return Ok(Step::Idle);
+        };
+        self.next_lane = (at + 1) % self.lanes.len();
+        let from = self.inputs[at];
+        match message {
+            Message::Rows { shard, rows, watermark } => {
+                self.take(from, shard, &rows, watermark)?;
+                Ok(Step::Worked)
+            }
+            Message::Watermark(watermark) => {
+                for local in 0..self.shards.len() {
+                    self.raise(local, from, watermark);
+                }
+                self.promise();
+                Ok(Step::Worked)
+            }
+            Message::Barrier(id) => match self.alignment.barrier(at, id) {
+                Aligned::Waiting => Ok(Step::Worked),
+                Aligned::Complete(id) => self.capture(id).map(Step::Captured),
+            },
+        }
+    }
+
+    /// Cuts batches that lingered, and tells readers the watermark if it is time. Returns when to come back at the latest.
+    pub fn tend(&mut self, now: Instant) -> Option<Duration> {
+        if !self.outbox.is_empty() {
+            return None;
+        }
+        for outlet in &mut self.outlets {
+            outlet.linger(now, self.watermark, &mut self.outbox);
+        }
+        let is_behind = self.watermark > self.announced;
+        if is_behind && (self.watermark == Watermark::END || now.duration_since(self.announced_at) >= ANNOUNCE_AFTER) {
+            for outlet in &mut self.outlets {
+                outlet.announce(self.watermark, &mut self.outbox);
+            }
+            self.announced = self.watermark;
+            self.announced_at = now;
+        }
+        if !self.outbox.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let is_behind = self.watermark > self.announced;
+        let is_waiting = self.outlets.iter().any(Outlet::is_waiting);
+        (is_behind || is_waiting).then(|| if is_waiting { Duration::from_millis(1) } else { ANNOUNCE_AFTER })
+    }
+
+    /// Bytes of output that wait for room.
+    pub fn parked_bytes(&self) -> usize {
+        self.outbox.size_bytes()
+    }
+
+    fn take(&mut self, from: LaneInput, target: Target, rows: &Rows, watermark: Watermark) -> Result<(), JobError> {
+        let port = from.port.index();
+        // Rows for an operator always come whole: an outlet copies a selection into batches of its own.
+        match self.decoders[port].decode(&rows.batch) {
+            Ok(columns) => self.take_decoded(from, target, rows, &columns, watermark),
+            Err(bad) => {
+                let rejection = Rejection { row: bad.row, code: "column".into(), reason: bad.to_string() };
+                self.refuse(rows, std::slice::from_ref(&rejection))?;
+                self.take(from, target, &without(rows, bad.row as usize), watermark)
+            }
+        }
+    }
+
+    fn take_decoded(
+        &mut self,
+        from: LaneInput,
+        target: Target,
+        rows: &Rows,
+        columns: &[Column],
+        watermark: Watermark,
+    ) -> Result<(), JobError> {
+        let locals = match target {
+            Target::Shard(shard) => {
+                let local = shard.index() / self.workers as usize;
+                local..local + 1
+            }
+            Target::All => 0..self.shards.len(),
+        };
+        for local in locals {
+            if !rows.is_empty() {
+                self.process(local, from.port, rows, columns)?;
+            }
+            self.raise(local, from, watermark);
+        }
+        self.promise();
+        Ok(())
+    }
+
+    fn process(
+        &mut self,
+        local: usize,
+        port: PortIndex,
+        rows: &Rows,
+        columns: &[Column],
+    ) -> Result<(), JobError> {
+        let decoder = &self.decoders[port.index()];
+        let batch: &Batch = &rows.batch;
+        let input = Input {
+            rows: batch.rows(),
+            keys: decoder.wants_keys().then_some(&batch.keys),
+            values: decoder.wants_values().then_some(&batch.values),
+            timestamps: &batch.timestamps,
+            headers: if decoder.wants_headers() { batch.headers.as_ref() } else { None },
+            columns,
+        };
+        let shard = &mut self.shards[local];
+        let instance = shard.instance.take().expect("an instance is missing only after a failed call");
+        let (instance, outcome) = instance.process(port, shard.watermarks.watermark(), &input)?;
+        shard.instance = Some(instance);
+        shard.next_advance = outcome.next_advance;
+        self.emit(local, Some(rows), outcome)
+    }
+
+    fn advance(&mut self, local: usize) -> Result<(), JobError> {
+        let shard = &mut self.shards[local];
+        let watermark = shard.watermarks.watermark();
+        let instance = shard.instance.take().expect("an instance is missing only after a failed call");
+        let (instance, outcome) = instance.advance(watermark)?;
+        shard.instance = Some(instance);
+        shard.next_advance = outcome.next_advance;
+        shard.fruitless = if outcome.outputs.is_empty() { shard.fruitless + 1 } else { 0 };
+        let wants_more = outcome.next_advance.is_some_and(|next| next <= watermark.0);
+        if wants_more && shard.fruitless > FRUITLESS_ADVANCES_MAX {
+            return Err(JobError::Plugin(PluginError::Call {
+                operator: self.name.to_string(),
+                shard: shard.id.0,
+                call: "advance",
+                what: format!(
+                    "it asked to be called again {FRUITLESS_ADVANCES_MAX} times in a row at watermark `{}` and emitted \
+                     nothing; return a `next-advance` above the watermark when nothing is due",
+                    watermark.0
+                ),
+            }));
+        }
+        self.emit(local, None, outcome)?;
+        if wants_more {
+            self.due.push_front(local);
+        } else {
+            self.shards[local].advanced = watermark;
+            self.shards[local].fruitless = 0;
+            self.promise();
+        }
+        Ok(())
+    }
+
+    /// Takes a sender's watermark for one shard in, and notes whether `advance` is due.
+    fn raise(&mut self, local: usize, from: LaneInput, watermark: Watermark) {
+        let shard = &mut self.shards[local];
+        shard.watermarks.update(from.port.index(), from.sender, watermark);
+        let now = shard.watermarks.watermark();
+        if now <= shard.advanced {
+            return;
+        }
+        if shard.next_advance.is_none_or(|next| next <= now.0) {
+            if !self.due.contains(&local) {
+                self.due.push_back(local);
+            }
+        } else {
+            shard.advanced = now;
+        }
+    }
+
+    /// What all shards here have advanced to is what readers may rely on.
+    fn promise(&mut self) {
+        let low = self.shards.iter().map(|shard| shard.advanced).min().unwrap_or(Watermark::START);
+        self.watermark = self.watermark.max(low);
+    }
+
+    fn emit(&mut self, local: usize, input: Option<&Rows>, outcome: Outcome) -> Result<(), JobError> {
+        let home = self.shards[local].id;
+        for (port, selected) in outcome.forwards {
+            let Some(rows) = input else { continue };
+            let outlet = &mut self.outlets[port.index()];
+            if !outlet.is_unread() && !selected.is_empty() {
+                let is_all = selected.len() == rows.batch.rows();
+                let selection = (!is_all).then(|| selected.into());
+                let forwarded = Rows { batch: Arc::clone(&rows.batch), selection };
+                outlet.pass(&forwarded, home, self.watermark, &mut self.outbox);
+            }
+        }
+        for (port, batch) in outcome.outputs {
+            let outlet = &mut self.outlets[port.index()];
+            if !outlet.is_unread() {
+                outlet.pass(&Rows::all(batch), home, self.watermark, &mut self.outbox);
+            }
+        }
+        match input {
+            Some(rows) if !outcome.rejections.is_empty() => self.refuse(rows, &outcome.rejections),
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse(&mut self, rows: &Rows, rejections: &[Rejection]) -> Result<(), JobError> {
+        let batch = &rows.batch;
+        let mut letters = DeadLetters::default();
+        for rejection in rejections {
+            let row = rejection.row as usize;
+            match (self.on_rejected, &self.dead_letters) {
+                (OnRejected::DeadLetter, Some(_)) => {
+                    let only = Rows { batch: Arc::clone(batch), selection: Some(Arc::from([rejection.row])) };
+                    let mut headers = Vec::new();
+                    for row in RowsOf::new(&only) {
+                        let reason = format!("{}: {}", rejection.code, rejection.reason);
+                        letters.push(row.record(&mut headers), &self.name, &reason);
+                    }
+                }
+                _ => {
+                    let position = batch.origins.as_ref().map_or_else(
+                        || format!("row {row} of a batch that another operator emitted"),
+                        |origins| {
+                            let (split, offset) = origins.get(row);
+                            split.position(offset)
+                        },
+                    );
+                    return Err(JobError::Rejected {
+                        operator: self.name.to_string(),
+                        position,
+                        code: rejection.code.clone(),
+                        reason: rejection.reason.clone(),
+                    });
+                }
+            }
+        }
+        if let (Some(lane), Some(rows)) = (&self.dead_letters, letters.take()) {
+            let shard = Target::Shard(ShardId(0));
+            self.outbox.push(lane, Message::Rows { shard, rows, watermark: self.watermark });
+        }
+        Ok(())
+    }
+
+    fn capture(&mut self, id: CheckpointId) -> Result<Captured, JobError> {
+        for outlet in &mut self.outlets {
+            outlet.barrier(id, self.watermark, &mut self.outbox);
+        }
+        if let Some(lane) = &self.dead_letters {
+            self.outbox.push(lane, Message::Barrier(id));
+        }
+        let mut shards = Vec::with_capacity(self.shards.len());
+        let mut memory_bytes = 0;
+        for shard in &mut self.shards {
+            let instance = shard.instance.as_mut().expect("an instance is missing only after a failed call");
+            let delta = instance.capture()?;
+            memory_bytes += instance.memory_bytes();
+            let state = ShardState {
+                operator: self.name.to_string(),
+                shard: shard.id.0,
+                watermarks: shard.watermarks.ports(),
+                advanced: shard.advanced,
+                next_advance: shard.next_advance,
+            };
+            shards.push((shard.id, state, delta));
+        }
+        self.alignment.release(id);
+        Ok(Captured { id, operator: self.index, shards, memory_bytes })
+    }
+}
+
+/// The rows but one, copied: for the rare row whose columns cannot be decoded.
+fn without(rows: &Rows, row: usize) -> Rows {
+    let keep: Arc<[u32]> = (0..rows.batch.rows() as u32).filter(|kept| *kept as usize != row).collect();
+    crate::outlet::copied(&Rows { batch: Arc::clone(&rows.batch), selection: Some(keep) })
+}

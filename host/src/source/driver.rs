@@ -1,0 +1,319 @@
+//! The thread of a source: polls its reader, decodes, moves event time, cuts batches, answers barriers.
+//!
+//! It always reads the split furthest behind in event time first: a skewed topic read blindly keeps many more windows open
+//! than it needs. It may block when a lane is full; that is how a slow sink pushes back to the world. Next rooms:
+//! [`crate::decode`], [`crate::outlet`].
+
+use super::{Polled, RawRecord, Reader, SourceError};
+use crate::checkpoint::coordinator::Report;
+use crate::checkpoint::record::{Position, SplitState};
+use crate::columns::SplitName;
+use crate::config::model::OnBadRecord;
+use crate::dead_letter::DeadLetters;
+use crate::decode::{Decoder, Key};
+use crate::error::JobError;
+use crate::exchange::LaneSender;
+use crate::hash::shard_of;
+use crate::ids::{CheckpointId, ShardId, SourceIndex, SplitIndex, Watermark};
+use crate::message::{Message, Target};
+use crate::outlet::{Outbox, Outlet, Record};
+use crate::status::Status;
+use crate::watermark::SplitWatermarks;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Records taken from one split before the next look at the clock and at commands.
+const POLL_RECORDS_MAX: usize = 1024;
+
+/// At most this long after it rose, a watermark is told to readers that got no batch to carry it.
+const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
+
+/// How often the reader looks for new splits and at the old ones' identity, beside every barrier.
+const VERIFY_EVERY: Duration = Duration::from_secs(10);
+
+/// The longest sleep while nothing arrives, so that a barrier is answered soon.
+const NAP_MAX: Duration = Duration::from_millis(5);
+
+/// Dead letters are sent once they take this much, and at every pause and barrier.
+const DEAD_LETTERS_BYTES_MAX: usize = 64 * 1024;
+
+/// What a source thread is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceCommand {
+    /// Put the barrier on all lanes and report positions.
+    Barrier(CheckpointId),
+    /// The last reported positions are committed: publish them for lag tools.
+    Publish,
+    /// End.
+    Shutdown,
+}
+
+/// What a source thread is made of.
+pub struct Driver {
+    /// The source.
+    pub source: SourceIndex,
+    /// Its name in the job file.
+    pub name: String,
+    /// Reads this thread's splits.
+    pub reader: Box<dyn Reader>,
+    /// Decodes records.
+    pub decoder: Decoder,
+    /// Event time of the splits.
+    pub watermarks: SplitWatermarks,
+    /// Where records leave.
+    pub outlet: Outlet,
+    /// To the dead-letter sink, if bad records go there.
+    pub dead_letters: Option<LaneSender>,
+    /// What happens to a bad record.
+    pub on_bad_record: OnBadRecord,
+    /// How many shards there are.
+    pub shards: u16,
+    /// What the thread is told.
+    pub commands: Receiver<SourceCommand>,
+    /// To the coordinator.
+    pub reports: SyncSender<Report>,
+    /// The numbers for whoever watches.
+    pub status: Arc<Status>,
+}
+
+/// What a thread remembers between polls.
+struct Progress {
+    outbox: Outbox,
+    letters: DeadLetters,
+    announced: Watermark,
+    announced_at: Instant,
+    verified_at: Instant,
+    has_finished: bool,
+    began: Instant,
+    bytes_done: u64,
+    /// The positions of the last barrier.
+    reported: Vec<Position>,
+}
+
+/// What the visits of one poll add up to.
+#[derive(Default)]
+struct Visited {
+    timestamp_max: Option<i64>,
+    records: u64,
+    bytes: u64,
+    bad: u64,
+    failed: Option<SourceError>,
+}
+
+impl Driver {
+    /// Reads until told to end.
+    pub fn run(mut self) -> Result<(), JobError> {
+        let now = Instant::now();
+        let mut progress = Progress {
+            outbox: Outbox::default(),
+            letters: DeadLetters::default(),
+            announced: Watermark::START,
+            announced_at: now,
+            verified_at: now,
+            has_finished: false,
+            began: now,
+            bytes_done: 0,
+            reported: Vec::new(),
+        };
+        self.watermarks.advance();
+        loop {
+            match self.commands.try_recv() {
+                Ok(SourceCommand::Barrier(id)) => self.barrier(id, &mut progress)?,
+                Ok(SourceCommand::Publish) => self.reader.publish(&progress.reported),
+                Ok(SourceCommand::Shutdown) | Err(TryRecvError::Disconnected) => return Ok(()),
+                Err(TryRecvError::Empty) => {}
+            }
+            let has_read = self.poll(&mut progress)?;
+            self.tend(&mut progress)?;
+            if !has_read {
+                self.reader.wait(NAP_MAX);
+            }
+        }
+    }
+
+    /// Polls the splits, the one furthest behind first, until one has records.
+    fn poll(&mut self, progress: &mut Progress) -> Result<bool, JobError> {
+        let now_ms = progress.began.elapsed().as_millis() as u64;
+        for split in self.by_event_time() {
+            match self.poll_split(split, progress)? {
+                Polled::Records(_) => {
+                    self.watermarks.active(split);
+                    return Ok(true);
+                }
+                Polled::Pending => self.watermarks.active(split),
+                Polled::CaughtUp => self.watermarks.caught_up(split, now_ms),
+                Polled::Finished => self.watermarks.finish(split),
+            }
+        }
+        Ok(false)
+    }
+
+    /// The splits that are not finished, by their watermarks.
+    fn by_event_time(&mut self) -> Vec<SplitIndex> {
+        while self.watermarks.len() < self.reader.splits().len() {
+            self.watermarks.add();
+        }
+        let mut splits: Vec<_> = (0..self.watermarks.len() as u32)
+            .map(SplitIndex)
+            .filter(|split| !self.watermarks.is_finished(*split))
+            .collect();
+        splits.sort_by_key(|split| self.watermarks.watermark_of(*split));
+        splits
+    }
+
+    fn poll_split(&mut self, split: SplitIndex, progress: &mut Progress) -> Result<Polled, JobError> {
+        let Driver { name, reader, decoder, watermarks, outlet, on_bad_record, shards, .. } = self;
+        let split_name = Arc::clone(&reader.splits()[split.index()]);
+        let home = home_shard(&split_name, *shards);
+        let watermark = watermarks.watermark();
+        let now_ms = wall_clock_ms();
+        let mut key = Vec::new();
+        let mut visited = Visited::default();
+        let Progress { outbox, letters, .. } = progress;
+        let polled = reader.poll(split, POLL_RECORDS_MAX, &mut |raw: RawRecord<'_>| {
+            visited.records += 1;
+            visited.bytes += (raw.value.map_or(0, <[u8]>::len) + raw.key.map_or(0, <[u8]>::len)) as u64;
+            let origin = Some((&split_name, raw.offset));
+            let headers = raw.headers.entries;
+            match decoder.decode(&raw, now_ms, &mut key) {
+                Ok(decoded) => {
+                    let timestamp = decoded.timestamp_ms;
+                    visited.timestamp_max = visited.timestamp_max.max(Some(timestamp));
+                    let key = matches!(decoded.key, Key::Present).then_some(key.as_slice());
+                    let record = Record { key, value: raw.value, timestamp, headers, origin };
+                    outlet.push(record, home, watermark, outbox);
+                }
+                Err(bad) => {
+                    visited.bad += 1;
+                    match on_bad_record {
+                        OnBadRecord::Skip => {}
+                        OnBadRecord::DeadLetter => {
+                            let timestamp = raw.timestamp.filter(|time| *time > 0).unwrap_or(now_ms);
+                            let record = Record { key: raw.key, value: raw.value, timestamp, headers, origin };
+                            letters.push(record, name, &bad.to_string());
+                        }
+                        OnBadRecord::Fail => {
+                            visited.failed.get_or_insert_with(|| SourceError::BadRecord {
+                                source_name: name.clone(),
+                                what: format!(
+                                    "the record at `{}` cannot be decoded: {bad}; mend the input, or set \
+                                     `on_bad_record` to \"skip\" or \"dead-letter\"",
+                                    split_name.position(raw.offset)
+                                ),
+                            });
+                        }
+                    }
+                }
+            }
+        })?;
+        self.account(split, visited, progress)?;
+        Ok(polled)
+    }
+
+    fn account(&mut self, split: SplitIndex, visited: Visited, progress: &mut Progress) -> Result<(), JobError> {
+        if let Some(error) = visited.failed {
+            return Err(error.into());
+        }
+        if let Some(timestamp) = visited.timestamp_max {
+            self.watermarks.observe(split, timestamp);
+        }
+        let status = &self.status;
+        status.records_in.fetch_add(visited.records, Relaxed);
+        status.bytes_in.fetch_add(visited.bytes, Relaxed);
+        if visited.bad > 0 {
+            status.records_bad.fetch_add(visited.bad, Relaxed);
+        }
+        if progress.letters.size_bytes() > DEAD_LETTERS_BYTES_MAX {
+            self.post(progress)?;
+        }
+        progress.outbox.send_all()?;
+        Ok(())
+    }
+
+    /// Sends what dead letters there are.
+    fn post(&mut self, progress: &mut Progress) -> Result<(), JobError> {
+        if let (Some(lane), Some(rows)) = (&self.dead_letters, progress.letters.take()) {
+            lane.send(Message::Rows { shard: Target::Shard(ShardId(0)), rows, watermark: progress.announced })?;
+        }
+        Ok(())
+    }
+
+    /// What time brings: lingering batches, watermarks, new splits, the end.
+    fn tend(&mut self, progress: &mut Progress) -> Result<(), JobError> {
+        let now = Instant::now();
+        self.watermarks.advance();
+        let watermark = self.watermarks.watermark();
+        self.outlet.linger(now, watermark, &mut progress.outbox);
+        let is_due = watermark == Watermark::END || now.duration_since(progress.announced_at) >= ANNOUNCE_AFTER;
+        if is_due {
+            self.post(progress)?;
+            self.show(watermark, progress);
+            progress.announced_at = now;
+            if watermark > progress.announced {
+                progress.announced = watermark;
+                self.outlet.announce(watermark, &mut progress.outbox);
+            }
+        }
+        progress.outbox.send_all()?;
+        if now.duration_since(progress.verified_at) >= VERIFY_EVERY {
+            progress.verified_at = now;
+            self.reader.verify()?;
+        }
+        if watermark == Watermark::END && !progress.has_finished {
+            progress.has_finished = true;
+            let _ = self.reports.send(Report::InputFinished);
+        }
+        Ok(())
+    }
+
+    /// Brings the numbers for whoever watches up to date.
+    fn show(&mut self, watermark: Watermark, progress: &mut Progress) {
+        let status = &self.status;
+        if watermark < Watermark::END {
+            status.watermark_ms.store(watermark.0, Relaxed);
+        }
+        if let Some((done, _)) = self.reader.progress() {
+            status.input_bytes_done.fetch_add(done - progress.bytes_done.min(done), Relaxed);
+            progress.bytes_done = done;
+        }
+        if let Some(lag) = self.reader.lag() {
+            status.lag.store(lag, Relaxed);
+        }
+        let holder = self.watermarks.furthest_behind().map(|split| {
+            let split = &self.reader.splits()[split.index()];
+            format!("split `{split}` of source `{}`", self.name)
+        });
+        status.set_watermark_holder(holder);
+    }
+
+    fn barrier(&mut self, id: CheckpointId, progress: &mut Progress) -> Result<(), JobError> {
+        self.reader.verify()?;
+        progress.verified_at = Instant::now();
+        self.post(progress)?;
+        let watermark = self.watermarks.watermark();
+        self.outlet.barrier(id, watermark, &mut progress.outbox);
+        if let Some(lane) = &self.dead_letters {
+            progress.outbox.push(lane, Message::Barrier(id));
+        }
+        let splits: Vec<SplitState> = (0..self.watermarks.len() as u32)
+            .map(SplitIndex)
+            .map(|split| self.watermarks.snapshot(split, self.reader.position(split)))
+            .collect();
+        progress.reported = splits.iter().map(|split| split.position.clone()).collect();
+        progress.outbox.send_all()?;
+        let _ = self.reports.send(Report::Positions { id, source: self.source, splits });
+        Ok(())
+    }
+}
+
+/// The shard that records without a key, and those that stay on their shard, go to: fixed for a split.
+fn home_shard(split: &SplitName, shards: u16) -> ShardId {
+    let first = shard_of(split.topic.as_bytes(), shards).0 as u64;
+    ShardId(((first + split.partition.max(0) as u64) % shards as u64) as u16)
+}
+
+fn wall_clock_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

@@ -1,0 +1,42 @@
+//! `cargo xtask test`: formatting, clippy, and every test, with everything they need.
+//!
+//! Sets up, builds and runs; knows no single test. Next room: `building`.
+
+use crate::failure::Outcome;
+use crate::report::Phases;
+use crate::{building, places, setup, shell};
+
+/// Runs everything, the cheap checks first; ends at the first phase that fails.
+///
+/// # Errors
+/// That of the phase.
+pub fn run() -> Outcome<()> {
+    let mut phases = Phases::default();
+    let outcome = run_phases(&mut phases);
+    println!("\n{}", phases.table());
+    outcome
+}
+
+fn run_phases(phases: &mut Phases) -> Outcome<()> {
+    phases.run("look at the machine", || {
+        setup::for_building()?;
+        setup::for_checking()?;
+        setup::for_kafka()
+    })?;
+    phases.run("check the formatting", || shell::run(shell::cargo().args(["fmt", "--all", "--", "--check"])))?;
+    phases.run("run clippy", || {
+        let arguments = ["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+        shell::run(shell::cargo().args(arguments))
+    })?;
+    phases.run("build the host and the tests", || {
+        shell::run(shell::cargo().args(["build", "--release", "--workspace", "--bins"]))?;
+        shell::run(shell::cargo().args(["test", "--release", "--workspace", "--no-run"]))
+    })?;
+    phases.run("build the plugins", || building::plugin_folders()?.iter().try_for_each(|it| building::plugin(it)))?;
+    phases.run("run the tests", || {
+        let mut test = shell::cargo();
+        test.args(["test", "--release", "--workspace", "--no-fail-fast"]);
+        test.env("TIDEGATE_KAFKA_LIBS", places::kafka_libs()).env("TIDEGATE_TEST_PLUGINS", places::plugins());
+        shell::run(&mut test)
+    })
+}
