@@ -4,6 +4,7 @@
 
 use crate::checkpoint::recovery::Conflict;
 use crate::config::ConfigErrors;
+use crate::exchange::Closed;
 use crate::ids::CheckpointId;
 use crate::kafka::KafkaError;
 use crate::plugin::PluginError;
@@ -99,7 +100,16 @@ pub enum JobError {
         #[source]
         cause: std::io::Error,
     },
+    /// The receiver of a lane is gone: its thread has said why.
+    #[error("another thread of the job ended first")]
+    Closed,
     /// Asked to end at once.
     #[error("the job was interrupted; the next start goes on from the last checkpoint")]
     StoppedAtOnce,
+}
+
+impl From<Closed> for JobError {
+    fn from(_: Closed) -> JobError {
+        JobError::Closed
+    }
 }

@@ -14,7 +14,7 @@ use crate::error::JobError;
 use crate::exchange::{Inbox, LaneIndex, LaneSender};
 use crate::ids::{CheckpointId, OperatorIndex, PortIndex, ShardId, Watermark};
 use crate::message::{Message, Rows, Target};
-use crate::outlet::{Outbox, Outlet, RowsOf};
+use crate::outlet::{Outbox, Outlet, RowsOf, copied};
 use crate::plugin::{Input, Instance, Outcome, PluginError, Rejection};
 use crate::state::snapshot::InstanceDelta;
 use crate::watermark::InputWatermarks;
@@ -90,6 +90,8 @@ pub struct Operator {
     next_lane: usize,
     alignment: Alignment,
     decoders: Vec<ColumnDecoder>,
+    /// Room for decoded columns, used again from batch to batch.
+    columns: Vec<Column>,
     shards: Vec<Shard>,
     workers: u16,
     outlets: Vec<Outlet>,
@@ -141,6 +143,7 @@ impl Operator {
             inputs,
             next_lane: 0,
             decoders: parts.decoders,
+            columns: Vec::new(),
             shards: parts.shards,
             workers: parts.workers,
             outlets: parts.outputs.outlets,
@@ -218,16 +221,21 @@ impl Operator {
     }
 
     fn take(&mut self, from: LaneInput, target: Target, rows: &Rows, watermark: Watermark) -> Result<(), JobError> {
-        let port = from.port.index();
         // Rows for an operator always come whole: an outlet copies a selection into batches of its own.
-        match self.decoders[port].decode(&rows.batch) {
-            Ok(columns) => self.take_decoded(from, target, rows, &columns, watermark),
-            Err(bad) => {
-                let rejection = Rejection { row: bad.row, code: "column".into(), reason: bad.to_string() };
-                self.refuse(rows, std::slice::from_ref(&rejection))?;
-                self.take(from, target, &without(rows, bad.row as usize), watermark)
-            }
-        }
+        let mut columns = std::mem::take(&mut self.columns);
+        let bad = self.decoders[from.port.index()].decode(&rows.batch, &mut columns);
+        let outcome = if bad.is_empty() {
+            self.take_decoded(from, target, rows, &columns, watermark)
+        } else {
+            let rejections: Vec<Rejection> = bad
+                .iter()
+                .map(|bad| Rejection { row: bad.row, code: "column".into(), reason: bad.reason.to_string() })
+                .collect();
+            self.refuse(rows, &rejections)?;
+            self.take(from, target, &without(rows, &rejections), watermark)
+        };
+        self.columns = columns;
+        outcome
     }
 
     fn take_decoded(
@@ -424,8 +432,9 @@ impl Operator {
     }
 }
 
-/// The rows but one, copied: for the rare row whose columns cannot be decoded.
-fn without(rows: &Rows, row: usize) -> Rows {
-    let keep: Arc<[u32]> = (0..rows.batch.rows() as u32).filter(|kept| *kept as usize != row).collect();
-    crate::outlet::copied(&Rows { batch: Arc::clone(&rows.batch), selection: Some(keep) })
+/// The rows that were not rejected, copied: for the rare batch with a row whose columns cannot be decoded.
+fn without(rows: &Rows, rejections: &[Rejection]) -> Rows {
+    let is_kept = |row: &u32| rejections.binary_search_by_key(row, |rejection| rejection.row).is_err();
+    let keep: Arc<[u32]> = (0..rows.batch.rows() as u32).filter(is_kept).collect();
+    copied(&Rows { batch: Arc::clone(&rows.batch), selection: Some(keep) })
 }

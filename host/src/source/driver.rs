@@ -10,7 +10,7 @@ use crate::checkpoint::record::{Position, SplitState};
 use crate::columns::SplitName;
 use crate::config::model::OnBadRecord;
 use crate::dead_letter::DeadLetters;
-use crate::decode::{Decoder, Key};
+use crate::decode::{DecodedKey, Decoder};
 use crate::error::JobError;
 use crate::exchange::LaneSender;
 use crate::hash::shard_of;
@@ -181,7 +181,7 @@ impl Driver {
                 Ok(decoded) => {
                     let timestamp = decoded.timestamp_ms;
                     visited.timestamp_max = visited.timestamp_max.max(Some(timestamp));
-                    let key = matches!(decoded.key, Key::Present).then_some(key.as_slice());
+                    let key = (decoded.key == DecodedKey::Present).then_some(key.as_slice());
                     let record = Record { key, value: raw.value, timestamp, headers, origin };
                     outlet.push(record, home, watermark, outbox);
                 }
