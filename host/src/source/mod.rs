@@ -1,7 +1,7 @@
 //! Sources: what reads records from the world, one file a kind, and the thread that drives them.
 //!
 //! A reader hands out raw bytes in place; it decodes nothing, routes nothing and knows no checkpoint. The driver
-//! (`driver`) decodes, cuts batches, moves event time and answers barriers. Next room: [`crate::decode`].
+//! ([`driver`]) decodes, cuts batches, moves event time and answers barriers. Next room: [`crate::decode`].
 
 use crate::checkpoint::record::{Position, SourceState, SplitState};
 use crate::columns::SplitName;
@@ -10,6 +10,7 @@ use crate::ids::SplitIndex;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod driver;
 pub mod file;
 pub mod kafka;
 
