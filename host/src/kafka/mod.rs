@@ -10,6 +10,7 @@ mod client;
 mod consumer;
 mod error;
 mod partitions;
+pub mod properties;
 mod reports;
 mod signals;
 mod visit;
