@@ -173,7 +173,8 @@ impl Batch {
 
     /// Memory the batch takes, in bytes, as the channels count it.
     pub fn size_bytes(&self) -> usize {
-        let headers = self.headers.as_ref().map_or(0, |h| h.rows.len() * 4 + h.names.size_bytes() + h.values.size_bytes());
+        let headers =
+            self.headers.as_ref().map_or(0, |h| h.rows.len() * 4 + h.names.size_bytes() + h.values.size_bytes());
         let origins = self.origins.as_ref().map_or(0, |o| o.offsets.len() * 8 + o.runs.len() * 16);
         self.keys.size_bytes() + self.values.size_bytes() + self.timestamps.len() * 8 + headers + origins
     }

@@ -117,7 +117,7 @@ pub enum SinkState {
     Kafka {
         /// The sink's name in the job file.
         sink: String,
-        /// Topic, partition and end offset (read_uncommitted, marker not yet written) of each partition that n wrote.
+        /// Topic, partition and end offset (`read_uncommitted`, marker not yet written) of each partition that n wrote.
         ends: Vec<PartitionEnd>,
     },
     /// A file sink.

@@ -335,4 +335,3 @@ impl Job {
         Some(SinkIndex(at as u16))
     }
 }
-

@@ -91,7 +91,13 @@ impl Store {
 
 impl Preparing<'_> {
     /// Adds one shard's snapshot.
-    pub fn add(&mut self, _operator: &str, _shard: ShardId, _plugin: &PluginHash, _delta: &InstanceDelta) -> Result<(), StoreError> {
+    pub fn add(
+        &mut self,
+        _operator: &str,
+        _shard: ShardId,
+        _plugin: &PluginHash,
+        _delta: &InstanceDelta,
+    ) -> Result<(), StoreError> {
         unimplemented!()
     }
     /// Makes PREPARED(id) durable, and `commits` COMMITTED in the same transaction. An error leaves the outcome open:

@@ -1,0 +1,426 @@
+//! A real Apache Kafka for the tests: one process in `KRaft` mode, in a temporary folder, gone with the test.
+//!
+//! Knows how to start, pause and kill a broker and which addresses it has; what is written and read is `judge`'s. Every
+//! start is awaited with a deadline, and a broker that does not come is a panic with the tail of its log: a test that
+//! cannot get its broker fails. Next room: [`crate::proxy`].
+
+use crate::java::{java, spawn_bound_to_this_process, tail};
+use crate::proxy::Proxy;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a broker may take to listen. It takes 3 s on an idle machine; a loaded one gets the rest.
+const START_DEADLINE: Duration = Duration::from_secs(90);
+/// How often a start is repeated when another process took one of the ports in between.
+const STARTS_MAX: usize = 3;
+/// Ports are taken from here up to [`PORT_END`]: below the range from which the system gives clients theirs.
+const PORT_START: u16 = 20_000;
+const PORT_END: u16 = 32_000;
+/// How many proxied listeners a broker has; a test that wants one more waits until another gives its own back.
+const PROXIES: usize = 4;
+/// The user name that the listener of [`Broker::sasl_address`] lets in.
+pub const SASL_USER: &str = "tidegate";
+/// The password that goes with [`SASL_USER`].
+pub const SASL_PASSWORD: &str = "not-a-secret";
+
+/// The broker's `transaction.version` feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionVersion {
+    /// As brokers before 4.0 behave.
+    V0,
+    /// The default of Kafka 4.
+    V2,
+}
+
+/// What kind of broker to start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The `transaction.version` that its storage is formatted with.
+    pub transaction_version: TransactionVersion,
+    /// Partitions of a topic that is made without saying how many.
+    pub partitions: u32,
+    /// Lines of `server.properties` that come last, so they win.
+    pub config: Vec<(String, String)>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { transaction_version: TransactionVersion::V2, partitions: 1, config: Vec::new() }
+    }
+}
+
+/// A running broker. Dropping it kills the process and removes its folder.
+pub struct Broker {
+    folder: TempDir,
+    ports: Ports,
+    process: Mutex<Option<Child>>,
+    lives: AtomicU16,
+    free_proxies: Mutex<Vec<usize>>,
+    proxy_freed: Condvar,
+}
+
+#[derive(Debug, Clone)]
+struct Ports {
+    plain: u16,
+    sasl: u16,
+    controller: u16,
+    /// For each proxied listener: where the broker listens, and where it tells its clients that it listens.
+    proxied: [(u16, u16); PROXIES],
+}
+
+static SHARED: OnceLock<Broker> = OnceLock::new();
+
+/// The broker that all tests of one binary share. They keep apart by the names of their topics and transactional ids.
+pub fn shared() -> &'static Broker {
+    SHARED.get_or_init(|| {
+        // SAFETY: `end_shared` takes no argument, does not unwind, and may run on any thread.
+        let registered = unsafe { libc::atexit(end_shared) };
+        assert_eq!(registered, 0, "the exit handler could not be registered");
+        Broker::start(&Options::default())
+    })
+}
+
+/// A static is never dropped, so the shared broker is ended when the process ends.
+extern "C" fn end_shared() {
+    if let Some(broker) = SHARED.get() {
+        broker.end();
+        // What cannot be removed is left to the system's own cleaning of temporary folders.
+        let _ = fs::remove_dir_all(broker.folder.path());
+    }
+}
+
+impl Broker {
+    /// Starts a broker and returns when it answers.
+    ///
+    /// # Panics
+    ///
+    /// When it does not answer in time, with the tail of its log.
+    pub fn start(options: &Options) -> Broker {
+        let mut last = String::new();
+        for _ in 0..STARTS_MAX {
+            let folder = TempDir::with_prefix("tidegate-broker-").expect("a temporary folder");
+            let broker = Broker {
+                ports: Ports::find(),
+                folder,
+                process: Mutex::new(None),
+                lives: AtomicU16::new(0),
+                free_proxies: Mutex::new((0..PROXIES).collect()),
+                proxy_freed: Condvar::new(),
+            };
+            broker.format(options);
+            match broker.try_run() {
+                Ok(()) => return broker,
+                Err(log) if log.contains("Address already in use") => last = log,
+                Err(log) => panic!("the broker did not start; the end of its log:\n{log}"),
+            }
+        }
+        panic!("the broker found no free ports in {STARTS_MAX} starts; the end of its log:\n{last}");
+    }
+
+    /// Where clients reach the broker directly (`bootstrap.servers`).
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.plain)
+    }
+
+    /// Where clients reach it with `SASL_PLAINTEXT` and `PLAIN` as [`SASL_USER`].
+    pub fn sasl_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.sasl)
+    }
+
+    /// A listener that answers, and then sends its clients to an address where nobody listens.
+    pub fn misadvertised(&self) -> Misadvertised<'_> {
+        let index = self.take_proxy();
+        Misadvertised { broker: self, index, address: format!("127.0.0.1:{}", self.ports.proxied[index].0) }
+    }
+
+    /// A proxy in front of the broker, for the caller alone. Clients that start at its address stay behind it.
+    pub fn proxy(&self) -> ProxyLease<'_> {
+        let index = self.take_proxy();
+        let (upstream, front) = self.ports.proxied[index];
+        let proxy = Proxy::start(&format!("127.0.0.1:{front}"), &format!("127.0.0.1:{upstream}"))
+            .unwrap_or_else(|error| panic!("the proxy cannot listen on port {front}: {error}"));
+        ProxyLease { broker: self, index, proxy: Some(proxy) }
+    }
+
+    /// Ends the process at once, as `kill -9` does. Its folder stays.
+    pub fn kill(&self) {
+        self.end();
+    }
+
+    /// Starts the process again, on the same folder and ports, and returns when it answers.
+    ///
+    /// # Panics
+    ///
+    /// When it does not answer in time.
+    pub fn restart(&self) {
+        self.kill();
+        if let Err(log) = self.try_run() {
+            panic!("the broker did not start again; the end of its log:\n{log}");
+        }
+    }
+
+    /// Stops the process without ending it: its clients see a broker that does not answer.
+    pub fn pause(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    /// Lets a paused process go on.
+    pub fn resume(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    /// The last lines of the broker's log, for a failing test's message.
+    pub fn log_tail(&self) -> String {
+        tail(&self.log())
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        let process = self.process();
+        let child = process.as_ref().expect("only a running broker is paused or resumed");
+        // SAFETY: `kill` has no memory contract; the child was not awaited, so the id is still its own.
+        let sent = unsafe { libc::kill(child.id() as libc::pid_t, signal) };
+        assert_eq!(sent, 0, "signal {signal} could not be sent: {}", io::Error::last_os_error());
+    }
+
+    fn end(&self) {
+        if let Some(mut child) = self.process().take() {
+            // Both fail only for a process that is gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Child>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log of the current life: each start has a file of its own, so that no line of an earlier one is believed.
+    fn log(&self) -> PathBuf {
+        self.path(&format!("broker-{}.log", self.lives.load(Ordering::Relaxed)))
+    }
+
+    fn next_log(&self) -> PathBuf {
+        self.lives.fetch_add(1, Ordering::Relaxed);
+        self.log()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes `server.properties` and formats the storage.
+    fn format(&self, options: &Options) {
+        let properties = self.path("server.properties");
+        fs::write(&properties, self.server_properties(options)).expect("the temporary folder can be written");
+        let log = self.path("format.log");
+        let feature = match options.transaction_version {
+            TransactionVersion::V0 => "transaction.version=0",
+            TransactionVersion::V2 => "transaction.version=2",
+        };
+        let cluster = format!("tidegate{:05}{:09}", self.ports.plain, std::process::id());
+        let status = java(&log)
+            .args([
+                "-XX:TieredStopAtLevel=1",
+                "kafka.tools.StorageTool",
+                "format",
+                "--cluster-id",
+                &cluster,
+                "--config",
+            ])
+            .arg(&properties)
+            .args(["--feature", feature])
+            .status()
+            .unwrap_or_else(|error| panic!("`java` cannot be run: {error}; install Java 17"));
+        assert!(status.success(), "formatting the broker's storage failed:\n{}", tail(&log));
+    }
+
+    fn server_properties(&self, options: &Options) -> String {
+        let ports = &self.ports;
+        let (mut listeners, mut advertised, mut protocols) = (String::new(), String::new(), String::new());
+        for (name, protocol, port, told) in [
+            ("PLAIN", "PLAINTEXT", ports.plain, Some(ports.plain)),
+            ("SASL", "SASL_PLAINTEXT", ports.sasl, Some(ports.sasl)),
+            ("CONTROLLER", "PLAINTEXT", ports.controller, None),
+        ] {
+            let _ = write!(listeners, "{name}://127.0.0.1:{port},");
+            let _ = write!(protocols, "{name}:{protocol},");
+            if let Some(told) = told {
+                let _ = write!(advertised, "{name}://127.0.0.1:{told},");
+            }
+        }
+        for (index, (upstream, front)) in ports.proxied.iter().enumerate() {
+            let _ = write!(listeners, "PROXY{index}://127.0.0.1:{upstream},");
+            let _ = write!(protocols, "PROXY{index}:PLAINTEXT,");
+            let _ = write!(advertised, "PROXY{index}://127.0.0.1:{front},");
+        }
+        let mut lines = vec![
+            ("listeners", listeners.trim_end_matches(',').to_owned()),
+            ("advertised.listeners", advertised.trim_end_matches(',').to_owned()),
+            ("listener.security.protocol.map", protocols.trim_end_matches(',').to_owned()),
+            ("controller.quorum.voters", format!("1@127.0.0.1:{}", ports.controller)),
+            ("log.dirs", self.path("data").display().to_string()),
+            ("num.partitions", options.partitions.to_string()),
+            ("listener.name.sasl.plain.sasl.jaas.config", jaas()),
+        ];
+        lines.extend(FIXED_PROPERTIES.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        lines.extend(options.config.iter().map(|(name, value)| (name.as_str(), value.clone())));
+        lines.iter().fold(String::new(), |mut text, (name, value)| {
+            let _ = writeln!(text, "{name}={value}");
+            text
+        })
+    }
+
+    /// Starts the process and waits until it listens; the error is the end of its log.
+    fn try_run(&self) -> Result<(), String> {
+        let log = self.next_log();
+        let mut command = java(&log);
+        command.args(["-Xmx384m", "-Xms128m", "-XX:+UseSerialGC", "kafka.Kafka"]).arg(self.path("server.properties"));
+        *self.process() = Some(spawn_bound_to_this_process(command).map_err(|error| format!("`java`: {error}"))?);
+        let deadline = Instant::now() + START_DEADLINE;
+        while !self.answers() {
+            let exited = self.process().as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
+            if exited || Instant::now() > deadline {
+                self.kill();
+                return Err(tail(&log));
+            }
+            thread::sleep(Duration::from_millis(25));
+        }
+        Ok(())
+    }
+
+    /// Whether the broker answers requests: it listens before it is registered, so a connection alone says little.
+    fn answers(&self) -> bool {
+        TcpStream::connect(("127.0.0.1", self.ports.plain)).is_ok()
+            && fs::read_to_string(self.log()).is_ok_and(|log| log.contains("Kafka Server started"))
+    }
+
+    fn take_proxy(&self) -> usize {
+        let mut free = self.free_proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(index) = free.pop() {
+                return index;
+            }
+            free = self.proxy_freed.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn give_back(&self, index: usize) {
+        self.free_proxies.lock().unwrap_or_else(PoisonError::into_inner).push(index);
+        self.proxy_freed.notify_one();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A proxy that is the caller's until it is dropped.
+pub struct ProxyLease<'a> {
+    broker: &'a Broker,
+    index: usize,
+    proxy: Option<Proxy>,
+}
+
+impl Deref for ProxyLease<'_> {
+    type Target = Proxy;
+
+    fn deref(&self) -> &Proxy {
+        self.proxy.as_ref().expect("the proxy is there until the lease ends")
+    }
+}
+
+impl Drop for ProxyLease<'_> {
+    fn drop(&mut self) {
+        // The port must be free before the next one may ask for it.
+        drop(self.proxy.take());
+        self.broker.give_back(self.index);
+    }
+}
+
+/// A listener whose advertised address is dead.
+pub struct Misadvertised<'a> {
+    broker: &'a Broker,
+    index: usize,
+    address: String,
+}
+
+impl Misadvertised<'_> {
+    /// Where a client can start.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl Drop for Misadvertised<'_> {
+    fn drop(&mut self) {
+        self.broker.give_back(self.index);
+    }
+}
+
+/// What every test broker has in common: one node, small internal topics, no waiting for replicas or groups.
+const FIXED_PROPERTIES: [(&str, &str); 22] = [
+    ("process.roles", "broker,controller"),
+    ("node.id", "1"),
+    ("inter.broker.listener.name", "PLAIN"),
+    ("controller.listener.names", "CONTROLLER"),
+    ("listener.name.sasl.sasl.enabled.mechanisms", "PLAIN"),
+    ("auto.create.topics.enable", "false"),
+    ("default.replication.factor", "1"),
+    ("offsets.topic.replication.factor", "1"),
+    ("offsets.topic.num.partitions", "2"),
+    ("transaction.state.log.replication.factor", "1"),
+    ("transaction.state.log.min.isr", "1"),
+    ("transaction.state.log.num.partitions", "1"),
+    ("share.coordinator.state.topic.replication.factor", "1"),
+    ("share.coordinator.state.topic.min.isr", "1"),
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("num.network.threads", "2"),
+    ("num.io.threads", "4"),
+    ("background.threads", "2"),
+    ("num.recovery.threads.per.data.dir", "1"),
+    // Compaction is part of what the marker topic has to survive, so the cleaner looks often.
+    ("log.cleaner.threads", "1"),
+    ("log.cleaner.backoff.ms", "500"),
+    ("log.cleaner.dedupe.buffer.size", "8388608"),
+];
+
+fn jaas() -> String {
+    format!("org.apache.kafka.common.security.plain.PlainLoginModule required user_{SASL_USER}=\"{SASL_PASSWORD}\" ;")
+}
+
+impl Ports {
+    fn find() -> Ports {
+        Ports {
+            plain: free_port(),
+            sasl: free_port(),
+            controller: free_port(),
+            proxied: std::array::from_fn(|_| (free_port(), free_port())),
+        }
+    }
+}
+
+/// A port that is free now. Processes begin at different places and go on from there, so two rarely meet.
+fn free_port() -> u16 {
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let span = PORT_END - PORT_START;
+    let next = NEXT.get_or_init(|| AtomicU16::new((std::process::id().wrapping_mul(61) % u32::from(span)) as u16));
+    for _ in 0..span {
+        let port = PORT_START + next.fetch_add(1, Ordering::Relaxed) % span;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port between {PORT_START} and {PORT_END} is free");
+}
