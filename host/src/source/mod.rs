@@ -120,7 +120,7 @@ pub fn resolve(source: &Source) -> Result<SourceState, SourceError> {
 }
 
 /// Opens a reader over some of a source's splits at their positions. Refuses a split whose identity changed.
-pub fn open(source: &Source, splits: &[SplitState], discover: Discover) -> Result<Box<dyn Reader>, SourceError> {
+pub fn open(source: &Source, splits: &[SplitState], discover: Discover<'_>) -> Result<Box<dyn Reader>, SourceError> {
     match &source.kind {
         SourceKind::File { .. } => Ok(Box::new(file::FileReader::open(&source.name, splits, source.max_record_bytes)?)),
         SourceKind::Kafka { .. } => Ok(Box::new(kafka::KafkaReader::open(source, splits, discover)?)),
@@ -129,9 +129,10 @@ pub fn open(source: &Source, splits: &[SplitState], discover: Discover) -> Resul
 
 /// Whether a reader is the one of its source that takes over newly found splits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Discover {
-    /// It looks for new splits.
-    Yes,
+pub enum Discover<'a> {
+    /// It looks for new splits: those that are not among these, which are all that the source has, whichever thread
+    /// reads them.
+    Yes(&'a [SplitState]),
     /// Another thread of the source does.
     No,
 }
