@@ -53,7 +53,7 @@ pub fn run(arguments: &RunArguments) -> u8 {
         return EXIT_RESTART;
     }
     let progress = Progress::start(&job.name, Arc::clone(&status), arguments.log, arguments.quiet);
-    let options = StartOptions { fresh: arguments.fresh.clone(), cache: plugin_cache() };
+    let options = StartOptions { fresh: arguments.fresh.clone(), cache: plugin_cache(), ..StartOptions::default() };
     let outcome = job::run(&job, &options, &control, &status);
     progress.finish();
     match outcome {
