@@ -6,11 +6,11 @@ use crate::checkpoint::recovery::Conflict;
 use crate::config::ConfigErrors;
 use crate::exchange::Closed;
 use crate::ids::CheckpointId;
-use crate::kafka::KafkaError;
+use crate::kafka::{Class, KafkaError};
 use crate::plugin::PluginError;
 use crate::sink::SinkError;
 use crate::source::SourceError;
-use crate::state::store::StoreError;
+use crate::state::{FailureClass, StoreError};
 
 /// The job did what was asked.
 pub const EXIT_DONE: u8 = 0;
@@ -106,6 +106,39 @@ pub enum JobError {
     /// Asked to end at once.
     #[error("the job was interrupted; the next start goes on from the last checkpoint")]
     StoppedAtOnce,
+}
+
+impl JobError {
+    /// What the process should exit with, so that its supervisor knows whether to start it again.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            JobError::Config(_) => EXIT_USAGE,
+            JobError::Plugin(_)
+            | JobError::Rejected { .. }
+            | JobError::Source(SourceError::BadRecord { .. })
+            | JobError::Sink(SinkError::Refused { .. }) => EXIT_FAILED,
+            JobError::Source(SourceError::Changed { .. })
+            | JobError::Sink(SinkError::Stop { .. })
+            | JobError::Conflict(_)
+            | JobError::Stop(_) => EXIT_STOP,
+            JobError::Store(error) => match error.class() {
+                FailureClass::Restart => EXIT_RESTART,
+                FailureClass::Stop => EXIT_STOP,
+            },
+            JobError::Kafka(error) => match error.class() {
+                Class::Retry | Class::Unknown => EXIT_RESTART,
+                Class::Fatal => EXIT_STOP,
+            },
+            JobError::Source(SourceError::Failed { .. })
+            | JobError::Sink(SinkError::Failed { .. })
+            | JobError::CheckpointTimeout { .. }
+            | JobError::CommitUnknown { .. }
+            | JobError::ThreadDied { .. }
+            | JobError::Spawn { .. }
+            | JobError::Closed => EXIT_RESTART,
+            JobError::StoppedAtOnce => EXIT_INTERRUPTED,
+        }
+    }
 }
 
 impl From<Closed> for JobError {

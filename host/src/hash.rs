@@ -22,13 +22,21 @@ pub fn shard_of_keyless(number: u32, shards: u16) -> ShardId {
     ShardId((number % u32::from(shards)) as u16)
 }
 
-/// Appends a part of a composite key: its length in bytes as a little-endian u32, then its bytes. So `("a", "bc")` and
-/// `("ab", "c")` are two keys. A key of one part is the part itself, without a length.
+/// Appends a part of a composite key: its length in bytes as a little-endian u32, then its bytes, which `write` appends. So
+/// `("a", "bc")` and `("ab", "c")` are two keys. A key of one part is the part itself, without a length.
 #[inline]
-pub fn append_key_part(key: &mut Vec<u8>, part: &[u8]) {
-    key.extend_from_slice(&(part.len() as u32).to_le_bytes());
-    key.extend_from_slice(part);
+pub fn append_key_part<E>(key: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+    let prefix = key.len();
+    let start = prefix + KEY_PART_PREFIX_BYTES;
+    key.extend_from_slice(&[0; KEY_PART_PREFIX_BYTES]);
+    write(key)?;
+    let length = (key.len() - start) as u32;
+    key[prefix..start].copy_from_slice(&length.to_le_bytes());
+    Ok(())
 }
+
+/// The length before each part of a composite key, in bytes.
+const KEY_PART_PREFIX_BYTES: usize = 4;
 
 /// Digest of stored or observed bytes (XXH3, 64 bits, seed 0): a file's head, a staging file.
 #[inline]
@@ -77,7 +85,11 @@ mod tests {
         let join = |parts: &[&str]| {
             let mut key = Vec::new();
             for part in parts {
-                append_key_part(&mut key, part.as_bytes());
+                let appended: Result<(), ()> = append_key_part(&mut key, |key| {
+                    key.extend_from_slice(part.as_bytes());
+                    Ok(())
+                });
+                assert_eq!(appended, Ok(()));
             }
             key
         };

@@ -39,6 +39,8 @@ pub struct StartOptions {
 pub struct Plugins {
     /// By operator.
     pub plugins: Vec<Plugin>,
+    /// The artifacts' bytes, by operator.
+    pub artifacts: Vec<Vec<u8>>,
     /// By operator.
     pub descriptions: Vec<Description>,
     /// Edges between ports that exist.
@@ -63,6 +65,7 @@ pub struct Started {
 pub fn load_plugins(job: &Job, cache: Option<&Path>) -> Result<Plugins, JobError> {
     let engine = Engine::new(cache)?;
     let mut plugins: Vec<Plugin> = Vec::with_capacity(job.operators.len());
+    let mut artifacts = Vec::with_capacity(job.operators.len());
     let mut descriptions = Vec::with_capacity(job.operators.len());
     for operator in &job.operators {
         let path = operator.plugin.display().to_string();
@@ -71,24 +74,25 @@ pub fn load_plugins(job: &Job, cache: Option<&Path>) -> Result<Plugins, JobError
         let plugin = engine.load(&path, &bytes)?;
         descriptions.push(plugin.describe(&operator.config)?);
         plugins.push(plugin);
+        artifacts.push(bytes);
     }
     let plan = resolve::resolve(job, &descriptions)?;
-    Ok(Plugins { plugins, descriptions, plan })
+    Ok(Plugins { plugins, artifacts, descriptions, plan })
 }
 
 /// Brings a job to the point where its threads may start.
 pub fn start(job: &Job, plugins: &Plugins, options: &StartOptions) -> Result<Started, JobError> {
     let attempt = AttemptId(Uuid::new_v4());
-    let mut store = Store::open(&job.store, &job.name)?;
+    let store = Store::open(&job.store, &job.name)?;
     let operators = identities(job, plugins);
-    admit_operators(&mut store, &operators, options)?;
+    admit_operators(&store, &operators, options)?;
     let facts = store.facts()?;
     let output = output_options(job, &facts, attempt).map(KafkaOutput::look).transpose()?;
     let decider = output.as_ref().map_or(Decider::Store, |output| output.decider().clone());
     admit_decider(&facts, &decider)?;
-    let begin = Begin { job, attempt, decider, operators };
-    match output {
-        None => begin.recover(store, facts, None),
+    let begin = Begin { job, plugins, attempt, decider, operators };
+    let mut started = match output {
+        None => begin.recover(store, facts, None)?,
         Some(look) => {
             let seen = look.marker()?;
             if let Decision::Stop(conflict) = recovery::decide(&short(&facts), Verdict::Marker(seen)) {
@@ -97,13 +101,19 @@ pub fn start(job: &Job, plugins: &Plugins, options: &StartOptions) -> Result<Sta
             probe::reached("looked");
             let output = look.init()?;
             output.settle(&sink_topics(job))?;
-            begin.recover(store, facts, Some(output))
+            begin.recover(store, facts, Some(output))?
         }
+    };
+    // Only now: what was prepared is decided first.
+    for name in &options.fresh {
+        started.writer.store.drop_operator(name)?;
     }
+    Ok(started)
 }
 
 struct Begin<'a> {
     job: &'a Job,
+    plugins: &'a Plugins,
     attempt: AttemptId,
     decider: Decider,
     operators: Vec<OperatorIdentity>,
@@ -192,7 +202,15 @@ impl Begin<'_> {
     }
 
     fn writer(self, store: Store) -> Writer {
-        Writer { store, attempt: self.attempt, operators: self.operators, decider: self.decider }
+        Writer {
+            store,
+            attempt: self.attempt,
+            operators: self.operators,
+            artifacts: self.plugins.artifacts.clone(),
+            // A job that was not read from a file has none.
+            job_file: std::fs::read_to_string(&self.job.places.file).unwrap_or_default(),
+            decider: self.decider,
+        }
     }
 }
 
@@ -230,13 +248,12 @@ fn identities(job: &Job, plugins: &Plugins) -> Vec<OperatorIdentity> {
 }
 
 /// State is bound to the code and the configuration that wrote it: other ones need a person's word.
-fn admit_operators(store: &mut Store, operators: &[OperatorIdentity], options: &StartOptions) -> Result<(), JobError> {
+fn admit_operators(store: &Store, operators: &[OperatorIdentity], options: &StartOptions) -> Result<(), JobError> {
     let known = store.operators()?;
     for name in &options.fresh {
         if !operators.iter().any(|operator| &operator.operator == name) {
             return Err(JobError::Stop(format!("`--fresh {name}`: the job has no operator of this name")));
         }
-        store.drop_operator(name)?;
     }
     for operator in operators {
         let name = &operator.operator;

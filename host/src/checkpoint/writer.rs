@@ -9,9 +9,15 @@ use super::PreparedCheckpoint;
 use super::coordinator::Report;
 use super::record::{CheckpointRecord, Decider};
 use crate::ids::{AttemptId, CheckpointId, OperatorIndex, ShardId};
+use crate::probe;
 use crate::state::snapshot::InstanceDelta;
-use crate::state::store::{OperatorIdentity, Preparing, Store, StoreError};
+use crate::state::StoreError;
+use crate::state::store::{OperatorIdentity, Preparing, Store};
 use std::sync::mpsc::{Receiver, SyncSender};
+
+/// Stored snapshots that one fold between two checkpoints may read, in bytes: at most some 100 ms of work, so that the next
+/// checkpoint does not wait for it.
+const FOLD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// What the writer is asked to do, in order.
 #[derive(Debug)]
@@ -46,6 +52,10 @@ pub struct Writer {
     pub attempt: AttemptId,
     /// Operators in topological order.
     pub operators: Vec<OperatorIdentity>,
+    /// The operators' artifacts as their authors built them, in the same order.
+    pub artifacts: Vec<Vec<u8>>,
+    /// The job file's text, kept beside the checkpoints.
+    pub job_file: String,
     /// Who decides.
     pub decider: Decider,
 }
@@ -58,7 +68,7 @@ impl Writer {
                 Task::Begin(id) => {
                     let Some(prepared) = self.checkpoint(id, tasks)? else { return Ok(()) };
                     let _ = reports.send(Report::Prepared(prepared));
-                    self.store.fold()?;
+                    self.store.fold(FOLD_BYTES_MAX)?;
                 }
                 Task::Record(id) => {
                     self.store.commit(id)?;
@@ -70,17 +80,19 @@ impl Writer {
         Ok(())
     }
 
-    /// One checkpoint, without the threads: how the start checkpoint is prepared.
+    /// The start checkpoint, without the threads.
     pub fn prepare_start(&mut self, record: &CheckpointRecord) -> Result<PreparedCheckpoint, StoreError> {
-        let Writer { store, attempt, operators, decider } = self;
-        let preparing = store.prepare(record.id, *attempt)?;
-        finish(preparing, record, operators, decider, None)
+        let Writer { store, attempt, operators, artifacts, job_file, decider } = self;
+        let mut preparing = store.prepare(record.id, *attempt)?;
+        identify(&mut preparing, operators, artifacts, job_file)?;
+        finish(preparing, record, decider, None)
     }
 
     /// `None`: the job ended in the middle; the transaction is dropped.
     fn checkpoint(&mut self, id: CheckpointId, tasks: &Receiver<Task>) -> Result<Option<PreparedCheckpoint>, StoreError> {
-        let Writer { store, attempt, operators, decider } = self;
+        let Writer { store, attempt, operators, artifacts, job_file, decider } = self;
         let mut preparing = store.prepare(id, *attempt)?;
+        identify(&mut preparing, operators, artifacts, job_file)?;
         while let Ok(task) = tasks.recv() {
             match task {
                 Task::Add { operator, shard, delta } => {
@@ -88,7 +100,8 @@ impl Writer {
                     preparing.add(&identity.operator, shard, &identity.plugin, &delta)?;
                 }
                 Task::Finish { record, commits } => {
-                    return finish(preparing, &record, operators, decider, commits).map(Some);
+                    probe::reached("preparing");
+                    return finish(preparing, &record, decider, commits).map(Some);
                 }
                 Task::Begin(_) | Task::Record(_) => unreachable!("one checkpoint at a time"),
             }
@@ -97,14 +110,26 @@ impl Writer {
     }
 }
 
+/// Says which code and which job file the checkpoint belongs to. What the store has already costs nothing.
+fn identify(
+    preparing: &mut Preparing<'_>,
+    operators: &[OperatorIdentity],
+    artifacts: &[Vec<u8>],
+    job_file: &str,
+) -> Result<(), StoreError> {
+    preparing.identify(operators, job_file);
+    for (operator, artifact) in operators.iter().zip(artifacts) {
+        preparing.put_artifact(&operator.plugin, artifact)?;
+    }
+    Ok(())
+}
+
 fn finish(
     preparing: Preparing<'_>,
     record: &CheckpointRecord,
-    operators: &[OperatorIdentity],
     decider: &Decider,
     commits: Option<CheckpointId>,
 ) -> Result<PreparedCheckpoint, StoreError> {
-    let _ = operators;
     let stored = preparing.finish(record, decider, commits)?;
     Ok(PreparedCheckpoint { record: stored.record, digest: stored.digest })
 }

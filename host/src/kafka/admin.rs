@@ -44,8 +44,10 @@ pub enum OffsetAt {
     Stable,
     /// The high watermark: behind the last record of all, open transactions included.
     HighWatermark,
-    /// The first record of this time or later (milliseconds since the Unix epoch), below the last stable offset.
+    /// The first record of this time or later (milliseconds since the Unix epoch).
     Time(i64),
+    /// The same, but only below the last stable offset.
+    StableTime(i64),
 }
 
 impl KafkaAdmin {
@@ -109,11 +111,11 @@ impl KafkaAdmin {
         // SAFETY: the result lives as long as the answer.
         let topics = unsafe { native::rd_kafka_DescribeTopics_result_topics(result, &raw mut count) };
         let mut infos = Vec::with_capacity(count);
-        for i in 0..count {
-            // SAFETY: the array has `count` entries, each live as long as the answer.
-            infos.push(self.topic_info(&doing, unsafe { *topics.add(i) })?);
+        for topic in items(topics.cast_const(), count) {
+            infos.push(self.topic_info(&doing, *topic)?);
         }
-        let find = |name: &String| infos.iter().find(|info| info.name == *name).cloned().ok_or_else(|| self.missing(name));
+        let find =
+            |name: &String| infos.iter().find(|info| info.name == *name).cloned().ok_or_else(|| self.missing(name));
         names.iter().map(find).collect()
     }
 
@@ -123,7 +125,8 @@ impl KafkaAdmin {
             OffsetAt::Earliest => (-2, Reading::Committed),
             OffsetAt::Stable => (-1, Reading::Committed),
             OffsetAt::HighWatermark => (-1, Reading::Plain),
-            OffsetAt::Time(time) => (time.max(0), Reading::Committed),
+            OffsetAt::Time(time) => (time.max(0), Reading::Plain),
+            OffsetAt::StableTime(time) => (time.max(0), Reading::Committed),
         };
         let doing = "asking for the offsets of partitions";
         let deadline = Instant::now() + self.timeout;
@@ -160,13 +163,11 @@ impl KafkaAdmin {
         // SAFETY: the result lives as long as the answer.
         let infos = unsafe { native::rd_kafka_ListOffsets_result_infos(result, &raw mut count) };
         let mut found = Vec::with_capacity(count);
-        for i in 0..count {
-            // SAFETY: the array has `count` entries.
-            let info = unsafe { *infos.add(i) };
+        for info in items(infos.cast_const(), count) {
             // SAFETY: the entry is live as long as the answer.
-            found.push(entry(unsafe { native::rd_kafka_ListOffsetsResultInfo_topic_partition(info) }));
+            found.push(entry(unsafe { native::rd_kafka_ListOffsetsResultInfo_topic_partition(*info) }));
         }
-        let is_time = matches!(at, OffsetAt::Time(_));
+        let is_time = matches!(at, OffsetAt::Time(_) | OffsetAt::StableTime(_));
         partitions.iter().map(|partition| self.offset_of(doing, &found, partition, is_time)).collect()
     }
 
@@ -195,11 +196,9 @@ impl KafkaAdmin {
         let mut count = 0;
         // SAFETY: the result lives as long as the answer.
         let groups = unsafe { native::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &raw mut count) };
-        if count != 1 {
+        let Some(group) = items(groups.cast_const(), count).first().copied() else {
             return Err(self.client.no_answer(&doing, self.timeout));
-        }
-        // SAFETY: the array has one entry, live as long as the answer.
-        let group = unsafe { *groups };
+        };
         // SAFETY: the group is live.
         let error = unsafe { native::rd_kafka_group_result_error(group) };
         if !error.is_null() {
@@ -225,9 +224,8 @@ impl KafkaAdmin {
         let c_name = CString::new(name).unwrap_or_default();
         let mut reason = [0 as c_char; 256];
         // SAFETY: name and buffer are live; -1 is the broker's default replication; the result is ours.
-        let mut topic = unsafe {
-            native::rd_kafka_NewTopic_new(c_name.as_ptr(), 1, -1, reason.as_mut_ptr(), reason.len())
-        };
+        let mut topic =
+            unsafe { native::rd_kafka_NewTopic_new(c_name.as_ptr(), 1, -1, reason.as_mut_ptr(), reason.len()) };
         if topic.is_null() {
             return Err(self.client.explain(&doing, Code::RD_KAFKA_RESP_ERR__INVALID_ARG, &text_of(reason.as_ptr())));
         }
@@ -248,9 +246,7 @@ impl KafkaAdmin {
         let mut count = 0;
         // SAFETY: the result lives as long as the answer.
         let topics = unsafe { native::rd_kafka_CreateTopics_result_topics(result, &raw mut count) };
-        for i in 0..count {
-            // SAFETY: the array has `count` entries.
-            let topic = unsafe { *topics.add(i) };
+        for topic in items(topics.cast_const(), count).iter().copied() {
             // SAFETY: the entry is live as long as the answer.
             let code = unsafe { native::rd_kafka_topic_result_error(topic) };
             if code == Code::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS {
@@ -280,10 +276,7 @@ impl KafkaAdmin {
         if !error.is_null() {
             // SAFETY: as above.
             let code = unsafe { native::rd_kafka_error_code(error) };
-            if matches!(
-                code,
-                Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
-            ) {
+            if matches!(code, Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) {
                 return Err(self.missing(&name));
             }
             if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -298,9 +291,7 @@ impl KafkaAdmin {
         // SAFETY: as above.
         let partitions = unsafe { native::rd_kafka_TopicDescription_partitions(topic, &raw mut count) };
         let mut leaders = vec![-1; count];
-        for i in 0..count {
-            // SAFETY: the array has `count` entries.
-            let partition = unsafe { *partitions.add(i) };
+        for partition in items(partitions.cast_const(), count).iter().copied() {
             // SAFETY: the entry is live.
             let number = unsafe { native::rd_kafka_TopicPartitionInfo_partition(partition) };
             // SAFETY: as above.
@@ -344,4 +335,13 @@ const MARKER_TOPIC_SETTINGS: [(&std::ffi::CStr, &std::ffi::CStr); 3] =
 fn list(names: &[String]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     format!("topic {}", quoted.join(", "))
+}
+
+/// An array of results as a slice; empty for null. The caller ends its use with the answer that the array is of.
+fn items<'a, T>(start: *const *const T, count: usize) -> &'a [*const T] {
+    if start.is_null() {
+        return &[];
+    }
+    // SAFETY: not null, and the library says how many; nothing writes to it while the answer lives.
+    unsafe { std::slice::from_raw_parts(start, count) }
 }

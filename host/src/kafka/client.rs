@@ -163,10 +163,11 @@ impl Client {
     fn explain_flagged(&self, doing: &str, code: Code, text: &str, flags: Option<CallFlags>) -> KafkaError {
         self.poll(Duration::ZERO);
         let fatal = flags.is_some_and(|flags| flags.fatal);
-        if !fatal && is_connection_trouble(code) {
-            if let Some(error) = self.connection_error(doing) {
-                return error;
-            }
+        if !fatal
+            && is_connection_trouble(code)
+            && let Some(error) = self.connection_error(doing)
+        {
+            return error;
         }
         let doing = doing.to_owned();
         let connection = self.connection.name.clone();

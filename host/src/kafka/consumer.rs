@@ -144,22 +144,18 @@ impl Consumer {
             let Some(queue) = NonNull::new(queue) else {
                 return Err(self.client.explain(doing, Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, ""));
             };
-            self.partitions.push(Partition { at: start.at.clone(), topic, queue: Some(Queue(queue)) });
-        }
-        // SAFETY: handle and list are live; the list is copied.
-        let error = unsafe { native::rd_kafka_incremental_assign(self.client.as_ptr(), list.as_ptr()) };
-        self.client.check_object(doing, error)?;
-        let first = self.partitions.len() - starts.len();
-        for queue in self.partitions[first..].iter().filter_map(|partition| partition.queue.as_ref()) {
-            // Assigning forwards the partition's queue to the common one; this takes it out again, as the library's
-            // manual asks for.
+            let queue = Queue(queue);
+            // Out of the common queue before the partition is assigned, or its first records would land there.
             // SAFETY: the queue is live.
             unsafe { native::rd_kafka_queue_forward(queue.0.as_ptr(), std::ptr::null_mut()) };
             let opaque = self.signals.as_opaque();
             // SAFETY: the queue is live; the opaque outlives the queue, whose drop takes the callback out.
             unsafe { native::rd_kafka_queue_cb_event_enable(queue.0.as_ptr(), Some(on_arrival), opaque) };
+            self.partitions.push(Partition { at: start.at.clone(), topic, queue: Some(queue) });
         }
-        Ok(())
+        // SAFETY: handle and list are live; the list is copied.
+        let error = unsafe { native::rd_kafka_incremental_assign(self.client.as_ptr(), list.as_ptr()) };
+        self.client.check_object(doing, error)
     }
 
     /// Stops reading a partition, which keeps its number.

@@ -6,7 +6,8 @@
 use super::client::{Client, Role, code, millis};
 use super::error::KafkaError;
 use super::marker::MarkerPlace;
-use super::objects::{Partitions, Topic, refresh};
+use super::objects::{Topic, partition_count, refresh};
+use super::partitions::{PartitionList, TopicPartition, entries};
 use crate::checkpoint::record::PartitionEnd;
 use crate::config::model::KafkaConnection;
 use rdkafka::bindings as native;
@@ -96,8 +97,14 @@ impl Look {
         Ok(Look { committed: client("read_committed")?, everything: client("read_uncommitted")? })
     }
 
+    /// All partitions of a topic.
+    pub fn partitions(&self, topic: &str, at_most: Duration) -> Result<Vec<TopicPartition>, KafkaError> {
+        let count = partition_count(&Topic::new(&self.everything, topic)?, at_most)?;
+        Ok((0..count as i32).map(|partition| TopicPartition { topic: topic.to_owned(), partition }).collect())
+    }
+
     /// The end of each partition, open transactions included, in the order asked. Asks again until `at_most` is over.
-    pub fn ends(&self, places: &[(&str, i32)], at_most: Duration) -> Result<Vec<PartitionEnd>, KafkaError> {
+    pub fn ends(&self, places: &[TopicPartition], at_most: Duration) -> Result<Vec<PartitionEnd>, KafkaError> {
         let deadline = Instant::now() + at_most;
         if places.is_empty() {
             return Ok(Vec::new());
@@ -105,9 +112,9 @@ impl Look {
         loop {
             match ask(&self.everything, places) {
                 Ok(ends) => {
-                    let with_place = |(&(topic, partition), end_offset): (&(&str, i32), i64)| PartitionEnd {
-                        topic: topic.to_owned(),
-                        partition,
+                    let with_place = |(place, end_offset): (&TopicPartition, i64)| PartitionEnd {
+                        topic: place.topic.clone(),
+                        partition: place.partition,
                         end_offset,
                     };
                     return Ok(places.iter().zip(ends).map(with_place).collect());
@@ -124,7 +131,8 @@ impl Look {
         if needed.is_empty() {
             return Confirmation::Decided;
         }
-        let places: Vec<(&str, i32)> = needed.iter().map(|end| (end.topic.as_str(), end.partition)).collect();
+        let place = |end: &Needed| TopicPartition { topic: end.topic.clone(), partition: end.partition };
+        let places: Vec<TopicPartition> = needed.iter().map(place).collect();
         let (mut undecided_since, mut pause) = (None, Duration::from_millis(1));
         loop {
             match ask(&self.committed, &places) {
@@ -196,7 +204,7 @@ impl Look {
 }
 
 /// One question for the ends of partitions: the last stable ones or the high watermarks, as the client is made.
-fn ask(client: &Client, places: &[(&str, i32)]) -> Result<Vec<i64>, KafkaError> {
+fn ask(client: &Client, places: &[TopicPartition]) -> Result<Vec<i64>, KafkaError> {
     let answer = ask_once(client, places);
     if answer.is_err() {
         // librdkafka 2.12 does not look for the new leader after every error. The answer's error is the one to tell.
@@ -205,22 +213,23 @@ fn ask(client: &Client, places: &[(&str, i32)]) -> Result<Vec<i64>, KafkaError> 
     answer
 }
 
-fn ask_once(client: &Client, places: &[(&str, i32)]) -> Result<Vec<i64>, KafkaError> {
+fn ask_once(client: &Client, places: &[TopicPartition]) -> Result<Vec<i64>, KafkaError> {
     let doing = "asking for the end of partitions";
-    let mut list = Partitions::new(places.iter().copied(), ASK_END);
+    let mut list = PartitionList::new(places.len());
+    for place in places {
+        list.add(place, ASK_END, None);
+    }
     // SAFETY: client and list are live; the call waits at most as long as said and fills the list.
     let result = unsafe { native::rd_kafka_offsets_for_times(client.as_ptr(), list.as_ptr(), millis(QUESTION)) };
     client.check(doing, result)?;
-    let answers = list.answers();
-    answers
-        .into_iter()
-        .zip(places)
-        .map(|((offset, error), (topic, partition))| {
-            client.check(&format!("asking for the end of `{topic}` partition `{partition}`"), error)?;
-            // A broker that just went away is seen to leave the offset as it was asked for, without an error.
-            if offset < 0 { Err(client.no_answer(doing, QUESTION)) } else { Ok(offset) }
-        })
-        .collect()
+    let answers = entries(list.as_ptr());
+    let answer = |place: &TopicPartition| {
+        let entry = answers.iter().find(|entry| entry.at == *place).ok_or_else(|| client.no_answer(doing, QUESTION))?;
+        client.check(&format!("asking for the end of `{}` partition `{}`", place.topic, place.partition), code(entry.code))?;
+        // A broker that just went away is seen to leave the offset as it was asked for, without an error.
+        if entry.offset < 0 { Err(client.no_answer(doing, QUESTION)) } else { Ok(entry.offset) }
+    };
+    places.iter().map(answer).collect()
 }
 
 /// The first offset of partition 0 and its last stable one.

@@ -17,6 +17,7 @@ pub mod output;
 pub mod partitioner;
 mod partitions;
 mod producer;
+pub mod properties;
 mod reports;
 mod session;
 mod signals;

@@ -1,4 +1,4 @@
-//! Small objects of librdkafka with an owner: a topic handle, a list of partitions, an answer about metadata.
+//! Small objects of librdkafka with an owner: a topic handle, an answer about metadata.
 //!
 //! Each keeps its client alive and destroys itself; nothing here waits except [`refresh`] and [`partition_count`]. Next
 //! rooms: `producer` and `look`, which use them.
@@ -55,60 +55,6 @@ impl Drop for Topic {
     fn drop(&mut self) {
         // SAFETY: the handle is ours, not used afterwards, and its client is still alive.
         unsafe { native::rd_kafka_topic_destroy(self.pointer.as_ptr()) };
-    }
-}
-
-/// A list of partitions with an offset each, as the library wants and fills it.
-pub(super) struct Partitions {
-    pointer: NonNull<native::rd_kafka_topic_partition_list_t>,
-}
-
-impl Partitions {
-    /// A list with the same offset everywhere. Names with a NUL byte are not Kafka's and count as empty.
-    pub(super) fn new<'a>(places: impl ExactSizeIterator<Item = (&'a str, i32)>, offset: i64) -> Partitions {
-        // SAFETY: the argument is only a size to begin with.
-        let pointer = unsafe { native::rd_kafka_topic_partition_list_new(places.len() as c_int) };
-        let pointer = NonNull::new(pointer).expect("librdkafka ends the process when memory runs out");
-        for (topic, partition) in places {
-            let topic = CString::new(topic).unwrap_or_default();
-            // SAFETY: the list is live and the name, which it copies, ends in NUL.
-            let entry = unsafe {
-                native::rd_kafka_topic_partition_list_add(pointer.as_ptr(), topic.as_ptr(), partition)
-            };
-            // SAFETY: the call returns the new entry, valid until the next one is added.
-            unsafe { (*entry).offset = offset };
-        }
-        Partitions { pointer }
-    }
-
-    /// The list, for a call that fills it.
-    pub(super) fn as_ptr(&mut self) -> *mut native::rd_kafka_topic_partition_list_t {
-        self.pointer.as_ptr()
-    }
-
-    /// What a call filled in, entry by entry, in the order of the list: the offset, and the entry's own error.
-    pub(super) fn answers(&self) -> Vec<(i64, Code)> {
-        // SAFETY: the list is live.
-        let list = unsafe { self.pointer.as_ref() };
-        let count = usize::try_from(list.cnt).unwrap_or(0);
-        (0..count)
-            .map(|index| {
-                // SAFETY: `elems` holds `cnt` entries.
-                let entry = unsafe { list.elems.add(index) };
-                // SAFETY: as above; read as a number, because a newer broker's code may be unknown to the enum.
-                let error = unsafe { (&raw const (*entry).err).cast::<c_int>().read() };
-                // SAFETY: as above.
-                let offset = unsafe { (*entry).offset };
-                (offset, code(error))
-            })
-            .collect()
-    }
-}
-
-impl Drop for Partitions {
-    fn drop(&mut self) {
-        // SAFETY: the list is ours and not used afterwards.
-        unsafe { native::rd_kafka_topic_partition_list_destroy(self.pointer.as_ptr()) };
     }
 }
 

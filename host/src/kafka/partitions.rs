@@ -42,8 +42,7 @@ impl PartitionList {
     pub(super) fn add(&mut self, at: &TopicPartition, offset: i64, leader_epoch: Option<i32>) {
         let topic = CString::new(at.topic.as_str()).unwrap_or_default();
         // SAFETY: the list is live and ours; the name is copied.
-        let entry =
-            unsafe { native::rd_kafka_topic_partition_list_add(self.0.as_ptr(), topic.as_ptr(), at.partition) };
+        let entry = unsafe { native::rd_kafka_topic_partition_list_add(self.0.as_ptr(), topic.as_ptr(), at.partition) };
         // SAFETY: the entry just added is live until the list grows again, and nobody else holds it.
         unsafe { (*entry).offset = offset };
         if let Some(epoch) = leader_epoch {

@@ -17,7 +17,7 @@ const REPORTS_MAX: usize = 32;
 
 /// Older reports do not explain a failure of now. librdkafka holds identical reports of a broker back for 30 s, so this
 /// must be longer.
-const REPORT_AGE_MAX: Duration = Duration::from_secs(60);
+const REPORT_AGE_MAX: Duration = Duration::from_mins(1);
 
 /// One thing that the library reported.
 #[derive(Debug, Clone)]

@@ -6,10 +6,12 @@ use super::error::KafkaError;
 use super::look::Look;
 use super::marker::MarkerPlace;
 use super::objects::partition_count;
+use super::partitions::TopicPartition;
 use super::producer::{Enqueued, NewRecord, Producer};
 use super::transaction::{Doubt, Options, ProduceError, Rotation, Soundness, TopicHandle};
 use crate::checkpoint::record::PartitionEnd;
 use crate::config::model::KafkaConnection;
+use crate::probe;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -95,6 +97,9 @@ impl Session {
     }
 
     pub(super) fn open_topic(&mut self, name: &str, at_most: Duration) -> Result<(TopicHandle, u32), KafkaError> {
+        if let Some(index) = self.topics.iter().position(|topic| topic.name == name) {
+            return Ok((TopicHandle(index), self.topics[index].written.len() as u32));
+        }
         let index = self.producer.open_topic(name)?;
         let partitions = partition_count(self.producer.topic(index), at_most)?;
         self.topics.push(Opened { name: name.to_owned(), written: vec![false; partitions as usize] });
@@ -127,9 +132,10 @@ impl Session {
         let mut places = Vec::new();
         for topic in &self.topics[1..] {
             let written = topic.written.iter().enumerate().filter(|(_, written)| **written);
-            places.extend(written.map(|(partition, _)| (topic.name.as_str(), partition as i32)));
+            let place = |partition| TopicPartition { topic: topic.name.clone(), partition };
+            places.extend(written.map(|(partition, _)| place(partition as i32)));
         }
-        places.push((self.options.marker.topic.as_str(), MARKER_PARTITION));
+        places.push(TopicPartition { topic: self.options.marker.topic.clone(), partition: MARKER_PARTITION });
         let mut ends = self.look.ends(&places, at_most)?;
         let marker_end = ends.pop().expect("the marker's partition was asked for last");
         Ok((ends, marker_end))
@@ -140,6 +146,7 @@ impl Session {
         let began = Instant::now();
         self.write_marker(marker)?;
         self.wait_delivered(COMMIT_MAX)?;
+        probe::reached("marked");
         loop {
             match self.producer.commit(CALL) {
                 Ok(()) => break,

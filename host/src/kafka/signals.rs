@@ -95,11 +95,12 @@ unsafe extern "C" fn on_response(
     error: rd_kafka_resp_err_t,
     opaque: *mut c_void,
 ) -> rd_kafka_resp_err_t {
-    if api == FETCH && error == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-        if let Some(signals) = signals_of(opaque) {
-            let mut answered = signals.answered.lock().unwrap_or_else(PoisonError::into_inner);
-            answered.insert(broker, Instant::now());
-        }
+    if api == FETCH
+        && error == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+        && let Some(signals) = signals_of(opaque)
+    {
+        let mut answered = signals.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.insert(broker, Instant::now());
     }
     rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }

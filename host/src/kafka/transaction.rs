@@ -177,7 +177,7 @@ impl TransactionalProducer {
         Session::start(connection, options, look, at_most).map(|session| TransactionalProducer { session })
     }
 
-    /// Opens a topic and says how many partitions it has. Once a topic.
+    /// Opens a topic, if it is not open yet, and says how many partitions it has.
     pub fn open_topic(&mut self, name: &str, at_most: Duration) -> Result<(TopicHandle, u32), KafkaError> {
         self.session.open_topic(name, at_most)
     }
@@ -227,6 +227,11 @@ impl Drained {
     /// Serves reports while a checkpoint is prepared.
     pub fn poll(&mut self) -> Result<(), KafkaError> {
         self.session.poll()
+    }
+
+    /// What the producer's clients see of the cluster.
+    pub fn look(&self) -> &Look {
+        self.session.look()
     }
 
     /// Writes the marker and commits. PREPARED must be durable by now.

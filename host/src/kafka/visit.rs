@@ -165,13 +165,11 @@ impl Context<'_> {
         // SAFETY: both are live.
         let timestamp = unsafe { native::rd_kafka_message_timestamp(message, &raw mut kind) };
         let available = kind != native::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && timestamp >= 0;
-        // SAFETY: live.
-        let key = unsafe { ((*message).key, (*message).key_len) };
-        // SAFETY: live.
-        let value = unsafe { ((*message).payload, (*message).len) };
+        // SAFETY: live, without an error (so all fields hold what their types say), and written to by nobody meanwhile.
+        let fields = unsafe { &*message };
         (self.visit)(Fetched {
-            key: bytes(key.0, key.1),
-            value: bytes(value.0, value.1),
+            key: bytes(fields.key, fields.key_len),
+            value: bytes(fields.payload, fields.len),
             timestamp: available.then_some(timestamp),
             offset,
             headers: &self.headers,

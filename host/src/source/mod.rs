@@ -1,7 +1,7 @@
 //! Sources: what reads records from the world, one file a kind, and the thread that drives them.
 //!
 //! A reader hands out raw bytes in place; it decodes nothing, routes nothing and knows no checkpoint. The driver
-//! (`driver`) decodes, cuts batches, moves event time and answers barriers. Next room: [`crate::decode`].
+//! ([`driver`]) decodes, cuts batches, moves event time and answers barriers. Next room: [`crate::decode`].
 
 use crate::checkpoint::record::{Position, SourceState, SplitState};
 use crate::columns::SplitName;
@@ -10,6 +10,7 @@ use crate::ids::SplitIndex;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod driver;
 pub mod file;
 pub mod kafka;
 
@@ -119,7 +120,7 @@ pub fn resolve(source: &Source) -> Result<SourceState, SourceError> {
 }
 
 /// Opens a reader over some of a source's splits at their positions. Refuses a split whose identity changed.
-pub fn open(source: &Source, splits: &[SplitState], discover: Discover) -> Result<Box<dyn Reader>, SourceError> {
+pub fn open(source: &Source, splits: &[SplitState], discover: Discover<'_>) -> Result<Box<dyn Reader>, SourceError> {
     match &source.kind {
         SourceKind::File { .. } => Ok(Box::new(file::FileReader::open(&source.name, splits, source.max_record_bytes)?)),
         SourceKind::Kafka { .. } => Ok(Box::new(kafka::KafkaReader::open(source, splits, discover)?)),
@@ -128,9 +129,10 @@ pub fn open(source: &Source, splits: &[SplitState], discover: Discover) -> Resul
 
 /// Whether a reader is the one of its source that takes over newly found splits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Discover {
-    /// It looks for new splits.
-    Yes,
+pub enum Discover<'a> {
+    /// It looks for new splits: those that are not among these, which are all that the source has, whichever thread
+    /// reads them.
+    Yes(&'a [SplitState]),
     /// Another thread of the source does.
     No,
 }
