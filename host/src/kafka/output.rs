@@ -1,14 +1,15 @@
-//! A job's side of the transaction: the one producer through its states, the marker, and the looks before and after a start.
+//! A job's way out to Kafka: looks at the marker, gets the right to write, and takes each checkpoint through its commit.
 //!
-//! What may follow what is in the types of [`super::transaction`]; this keeps the place between two calls of the sink thread
-//! and turns what cannot go on into the job's errors. Next room: [`crate::start`], which looks, then initialises, then looks
-//! again.
+//! Owns the one producer of the process. It turns what the brokers say into the job's errors; when a checkpoint is due
+//! and what recovery does are not its business. Next rooms: [`super::transaction`] (the order of the calls),
+//! [`crate::start`] and [`crate::sink::task`], which use it.
 
-use super::admin::KafkaAdmin;
-use super::look::{Confirmation, Look, Needed, Patience};
+use super::admin::{KafkaAdmin, TopicInfo};
+use super::error::KafkaError;
+use super::look::{Confirmation, Look, Patience};
 use super::marker::{self, MarkerPlace};
+use super::partitions::TopicPartition;
 use super::transaction::{CommitOutcome, Drained, Options, Rotation, SettleError, TransactionalProducer};
-use super::{KafkaError, TopicInfo};
 use crate::checkpoint::PreparedCheckpoint;
 use crate::checkpoint::record::{Decider, Marker, PartitionEnd};
 use crate::config::model::KafkaConnection;
@@ -17,233 +18,244 @@ use crate::ids::{AttemptId, StoreId};
 use crate::probe;
 use std::time::{Duration, Instant};
 
-/// How long a question at a start may take before the start is given up.
-const START_MAX: Duration = Duration::from_secs(30);
+/// How long a start waits for each answer of the cluster before it says that there is none.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// How long the producer may take to get its id: a broker first ends the transaction of an earlier life.
+const INIT_MAX: Duration = Duration::from_mins(1);
+/// How long output may take to reach the brokers. Records give up earlier, with the transaction's timeout.
+const DRAIN_MAX: Duration = Duration::from_mins(15);
+/// How often a wait for brokers is logged.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// How long an older life's transaction may take to be ended at a start, before a person is asked.
-const SETTLE_MAX: Duration = Duration::from_secs(60);
-
-/// How long a drain may take before the process ends: the checkpoint's own timeout usually comes first.
-const DRAIN_MAX: Duration = Duration::from_mins(5);
-
-/// How often a wait for brokers is said again in the log.
-const SAY_EVERY: Duration = Duration::from_secs(10);
-
-/// What the output of a job is made with.
+/// What a job's output needs to know.
 #[derive(Debug, Clone)]
 pub struct OutputOptions {
-    /// The sinks' cluster.
+    /// The cluster of the Kafka sinks.
     pub connection: KafkaConnection,
     /// The job's name.
     pub job: String,
-    /// The store that prepares.
+    /// The store's identity.
     pub store: StoreId,
     /// This life of the process.
     pub attempt: AttemptId,
-    /// `transaction.timeout.ms`, if the job says.
+    /// `transaction.timeout.ms`; `None`: ten minutes, or the broker's maximum.
     pub transaction_timeout: Option<Duration>,
-    /// Whether a doubtful producer is replaced.
-    pub rotation: Rotation,
 }
 
-/// The output before anything was fenced: it only looks.
+/// Looks, and has fenced nobody.
+#[derive(Debug)]
 pub struct OutputLook {
     options: OutputOptions,
-    admin: KafkaAdmin,
     look: Look,
     place: MarkerPlace,
     decider: Decider,
 }
 
-/// The output with its producer.
+/// The producer and what belongs to it.
+#[derive(Debug)]
 pub struct KafkaOutput {
-    looked: LookedAt,
-    state: State,
-}
-
-/// What is kept of the look after the producer took its clients over.
-struct LookedAt {
-    admin: KafkaAdmin,
+    /// Missing only while a step has it, or after one failed: then the process ends.
+    phase: Option<Phase>,
+    options: OutputOptions,
     place: MarkerPlace,
-    store: StoreId,
-    attempt: AttemptId,
 }
 
-enum State {
-    Producing(TransactionalProducer),
+#[derive(Debug)]
+enum Phase {
+    Writing(TransactionalProducer),
     Drained(Drained),
-    /// Between two states, and for good after an error.
-    Lost,
 }
+
+const IN_PHASE: &str = "an output whose step failed is not used again";
 
 impl KafkaOutput {
-    /// Connects without fencing anybody; makes the marker's topic where it is missing.
+    /// Connects, makes the marker's topic if there is none, and fences nobody.
     pub fn look(options: OutputOptions) -> Result<OutputLook, JobError> {
-        let admin = KafkaAdmin::new(&options.connection, START_MAX)?;
+        let admin = KafkaAdmin::new(&options.connection, ANSWER_MAX)?;
         let cluster_id = admin.cluster_id()?;
         let place = MarkerPlace::of_job(&options.job);
-        let topic = marker_topic(&admin, &place.topic)?;
+        let topic = marker_topic(&admin, &place)?;
         let decider = Decider::Kafka {
             cluster_id,
-            marker_topic: place.topic.clone(),
+            marker_topic: topic.name,
             marker_topic_id: topic.id,
-            transactional_id: transactional_id(&options.job),
+            transactional_id: format!("tidegate.{}", options.job),
         };
         let look = Look::connect(&options.connection)?;
-        Ok(OutputLook { options, admin, look, place, decider })
+        Ok(OutputLook { options, look, place, decider })
     }
 
-    /// The producer, to write records with.
-    ///
-    /// # Panics
-    /// Between [`KafkaOutput::flush`] and [`KafkaOutput::decide`]: nothing may enter the transaction then.
-    pub fn producer(&mut self) -> &mut TransactionalProducer {
-        match &mut self.state {
-            State::Producing(producer) => producer,
-            State::Drained(_) | State::Lost => unreachable!("no record enters a transaction that is being decided"),
-        }
-    }
-
-    /// Serves delivery reports while there is nothing to write.
-    pub fn poll(&mut self) -> Result<(), KafkaError> {
-        match &mut self.state {
-            State::Producing(producer) => producer.poll(),
-            State::Drained(drained) => drained.poll(),
-            State::Lost => Ok(()),
-        }
-    }
-
-    /// Waits until the brokers have every record, and says where each partition that was written ends.
-    pub fn flush(&mut self) -> Result<Vec<PartitionEnd>, JobError> {
-        let State::Producing(producer) = std::mem::replace(&mut self.state, State::Lost) else {
-            unreachable!("a transaction is drained once");
-        };
-        let drained = producer.drain(DRAIN_MAX)?;
-        let ends = drained.ends().to_vec();
-        self.state = State::Drained(drained);
-        Ok(ends)
-    }
-
-    /// Writes the marker, commits, confirms, and replaces a doubtful producer. After an error the output is of no use.
-    pub fn decide(mut self, prepared: &PreparedCheckpoint) -> Result<KafkaOutput, JobError> {
-        let id = prepared.record().id;
-        let drained = match self.state {
-            State::Drained(drained) => drained,
-            State::Producing(producer) => producer.drain(DRAIN_MAX)?,
-            State::Lost => unreachable!("an output is not used after an error"),
-        };
-        let marker =
-            Marker { id, attempt: self.looked.attempt, store: self.looked.store, digest: prepared.digest() };
-        probe::reached("before-marker");
-        let unconfirmed = match drained.commit(&marker) {
-            CommitOutcome::Committed(unconfirmed) => unconfirmed,
-            CommitOutcome::Unknown(cause) => return Err(JobError::CommitUnknown { id, cause }),
-        };
-        probe::reached("before-confirm");
-        let mut said: Option<Instant> = None;
-        let confirmed = unconfirmed.confirm(&mut |error| {
-            if said.is_none_or(|said| said.elapsed() > SAY_EVERY) {
-                said = Some(Instant::now());
-                tracing::warn!(checkpoint = id.0, %error, "committed; waiting for brokers to confirm it");
-            }
-            Patience::Wait
-        })?;
-        self.state = State::Producing(confirmed.resume(START_MAX)?);
-        Ok(self)
-    }
-
-    /// Waits until nothing of an older life is undecided in these topics and in the marker's: what it left open would
-    /// otherwise be published by our next commit.
+    /// Waits until everything that was open before this life is decided, in the sinks' topics and the marker's. Until
+    /// then neither the marker nor a commit of ours can be trusted.
     pub fn settle(&self, topics: &[String]) -> Result<(), JobError> {
-        let State::Producing(producer) = &self.state else { unreachable!("nothing was written yet") };
-        let look = producer.look();
-        let mut names = topics.to_vec();
-        names.push(self.looked.place.topic.clone());
-        let infos = self.looked.admin.topics(&names)?;
-        let places: Vec<(&str, i32)> = infos
-            .iter()
-            .flat_map(|info| (0..info.leaders.len() as i32).map(|partition| (info.name.as_str(), partition)))
-            .collect();
-        let needed: Vec<Needed> = look.ends(&places, START_MAX)?;
-        let until = Instant::now() + SETTLE_MAX;
-        let mut patience = |_: &KafkaError| if Instant::now() < until { Patience::Wait } else { Patience::GiveUp };
-        match look.confirm(&needed, &mut patience) {
+        let look = self.looking();
+        let mut places = vec![TopicPartition { topic: self.place.topic.clone(), partition: 0 }];
+        for topic in topics {
+            places.extend(look.partitions(topic, ANSWER_MAX)?);
+        }
+        let ends = look.ends(&places, ANSWER_MAX)?;
+        let began = Instant::now();
+        let patience = &mut |_: &KafkaError| {
+            if began.elapsed() > INIT_MAX { Patience::GiveUp } else { Patience::Wait }
+        };
+        match look.confirm(&ends, patience) {
             Confirmation::Decided => Ok(()),
             Confirmation::NoAnswer(error) => Err(error.into()),
             Confirmation::Undecided(behind) => {
-                let places: Vec<String> = behind.iter().map(ToString::to_string).collect();
+                let open: Vec<String> = behind.iter().map(ToString::to_string).collect();
                 Err(JobError::Stop(format!(
-                    "a transaction is still open in {}, although every one of this job was ended. Nothing was produced or \
-                     aborted. If other producers write to these topics, give this job topics of its own; if not, the \
-                     broker left a transaction hanging (KAFKA-20734): what the marker in `{}` names must be committed, \
-                     not aborted, by an administrator",
-                    places.join(", "),
-                    self.looked.place.topic
+                    "a transaction from before this start is still open: {}. Nothing was written. If another program \
+                     writes to these topics, wait for it or give the job topics of its own. Otherwise the transaction \
+                     hangs: do not abort it before you know what the marker in topic `{}` says (`tidegate state inspect`), \
+                     because it may be a checkpoint that was committed",
+                    open.join(", "),
+                    self.place.topic
                 )))
             }
         }
     }
 
-    /// The job's last committed marker.
+    /// The marker as readers get it now.
     pub fn marker(&self) -> Result<Option<Marker>, JobError> {
-        let State::Producing(producer) = &self.state else { unreachable!("nothing was written yet") };
-        read_marker(producer.look(), &self.looked.place)
+        read_marker(self.looking(), &self.place)
+    }
+
+    /// How many partitions a topic has.
+    pub fn partition_count(&self, topic: &str) -> Result<u32, KafkaError> {
+        self.looking().partitions(topic, ANSWER_MAX).map(|partitions| partitions.len() as u32)
+    }
+
+    /// The producer, between the end of one checkpoint and the drain for the next.
+    ///
+    /// # Panics
+    ///
+    /// Between [`KafkaOutput::flush`] and [`KafkaOutput::decide`]: a record written there would belong to no checkpoint.
+    pub fn producer(&mut self) -> &mut TransactionalProducer {
+        match &mut self.phase {
+            Some(Phase::Writing(producer)) => producer,
+            Some(Phase::Drained(_)) => panic!("no record may be written between the drain and the end of a checkpoint"),
+            None => panic!("{IN_PHASE}"),
+        }
+    }
+
+    /// Serves reports while there is nothing to write. Fails when a record was lost.
+    pub fn poll(&mut self) -> Result<(), JobError> {
+        match &mut self.phase {
+            Some(Phase::Writing(producer)) => producer.poll()?,
+            Some(Phase::Drained(drained)) => drained.poll()?,
+            None => panic!("{IN_PHASE}"),
+        }
+        Ok(())
+    }
+
+    /// Waits until the brokers have everything, and says where each partition that was written ends.
+    pub fn flush(&mut self) -> Result<Vec<PartitionEnd>, JobError> {
+        let drained = match self.phase.take().expect(IN_PHASE) {
+            Phase::Writing(producer) => producer.drain(DRAIN_MAX)?,
+            Phase::Drained(drained) => drained,
+        };
+        let ends = drained.ends().to_vec();
+        self.phase = Some(Phase::Drained(drained));
+        Ok(ends)
+    }
+
+    /// Lets a prepared checkpoint happen: marker, commit, confirm, and a new producer where the old one is doubtful.
+    /// After an error nothing of this process may be believed: recovery in a new one reads the marker.
+    pub fn decide(mut self, prepared: &PreparedCheckpoint) -> Result<KafkaOutput, JobError> {
+        let record = prepared.record();
+        self.flush()?;
+        let Some(Phase::Drained(drained)) = self.phase.take() else { panic!("{IN_PHASE}") };
+        let (id, store) = (record.id, self.options.store);
+        let marker = Marker { id, attempt: record.attempt, store, digest: prepared.digest() };
+        let unconfirmed = match drained.commit(&marker) {
+            CommitOutcome::Committed(unconfirmed) => unconfirmed,
+            CommitOutcome::Unknown(cause) => return Err(JobError::CommitUnknown { id, cause }),
+        };
+        probe::reached("unconfirmed");
+        let mut logged = Instant::now();
+        let confirmed = unconfirmed.confirm(&mut |error| {
+            if logged.elapsed() > LOG_EVERY {
+                logged = Instant::now();
+                tracing::warn!(checkpoint = id.0, %error, "waiting for the brokers to confirm a commit");
+            }
+            Patience::Wait
+        });
+        let producer = confirmed.and_then(|confirmed| confirmed.resume(INIT_MAX)).map_err(job_error)?;
+        self.phase = Some(Phase::Writing(producer));
+        Ok(self)
+    }
+
+    fn looking(&self) -> &Look {
+        match &self.phase {
+            Some(Phase::Writing(producer)) => producer.look(),
+            Some(Phase::Drained(drained)) => drained.look(),
+            None => panic!("{IN_PHASE}"),
+        }
     }
 }
 
 impl OutputLook {
-    /// Who decides: this cluster, by this marker topic.
+    /// Who decides this job's checkpoints.
     pub fn decider(&self) -> &Decider {
         &self.decider
     }
 
-    /// The job's last committed marker as it is now. An older life's transaction may still be pending.
+    /// The marker as readers get it now. Another instance may still be about to change it.
     pub fn marker(&self) -> Result<Option<Marker>, JobError> {
         read_marker(&self.look, &self.place)
     }
 
-    /// Makes the producer: fences whoever had the transactional id, and ends what that one left open.
+    /// Takes the transactional id over: fences whoever had it and ends what that one left open.
     pub fn init(self) -> Result<KafkaOutput, JobError> {
-        let OutputLook { options, admin, look, place, .. } = self;
-        let OutputOptions { connection, job, store, attempt, transaction_timeout, rotation } = options;
-        let producer = TransactionalProducer::init(
-            &connection,
-            Options { transactional_id: transactional_id(&job), transaction_timeout, marker: place.clone(), rotation },
-            look,
-            START_MAX,
-        )?;
-        Ok(KafkaOutput { looked: LookedAt { admin, place, store, attempt }, state: State::Producing(producer) })
+        let OutputLook { options, look, place, decider } = self;
+        let Decider::Kafka { transactional_id, .. } = decider else {
+            unreachable!("`look` makes the decider, and makes it Kafka");
+        };
+        let producer_options = Options {
+            transactional_id,
+            transaction_timeout: options.transaction_timeout,
+            marker: place.clone(),
+            rotation: Rotation::WhenDoubtful,
+        };
+        let producer = TransactionalProducer::init(&options.connection, producer_options, look, INIT_MAX)?;
+        Ok(KafkaOutput { phase: Some(Phase::Writing(producer)), options, place })
     }
 }
 
-fn transactional_id(job: &str) -> String {
-    format!("tidegate.{job}")
-}
-
-fn read_marker(look: &Look, place: &MarkerPlace) -> Result<Option<Marker>, JobError> {
-    match look.read_marker(place, START_MAX)? {
-        None => Ok(None),
-        Some(value) => Ok(Some(marker::decode(&value).map_err(SettleError::from)?)),
-    }
-}
-
-fn marker_topic(admin: &KafkaAdmin, name: &str) -> Result<TopicInfo, KafkaError> {
-    match admin.topic(name) {
+/// The marker's topic, made if it is not there. Two instances may make it at the same time.
+fn marker_topic(admin: &KafkaAdmin, place: &MarkerPlace) -> Result<TopicInfo, KafkaError> {
+    match admin.topic(&place.topic) {
         Err(KafkaError::TopicMissing { .. }) => {}
-        answer => return answer,
+        known => return known,
     }
-    match admin.create_marker_topic(name) {
+    match admin.create_marker_topic(&place.topic) {
         Ok(()) | Err(KafkaError::TopicExists { .. }) => {}
         Err(error) => return Err(error),
     }
-    // The cluster may need a moment to tell all its brokers.
-    let until = Instant::now() + START_MAX;
+    // The broker that answers may not have heard of it yet.
+    let began = Instant::now();
     loop {
-        match admin.topic(name) {
-            Err(KafkaError::TopicMissing { .. }) if Instant::now() < until => {
+        match admin.topic(&place.topic) {
+            Err(KafkaError::TopicMissing { .. }) if began.elapsed() < ANSWER_MAX => {
                 std::thread::sleep(Duration::from_millis(20));
             }
-            answer => return answer,
+            known => return known,
+        }
+    }
+}
+
+fn read_marker(look: &Look, place: &MarkerPlace) -> Result<Option<Marker>, JobError> {
+    let Some(value) = look.read_marker(place, ANSWER_MAX)? else { return Ok(None) };
+    let marker = marker::decode(&value);
+    marker.map(Some).map_err(|error| JobError::Stop(format!("topic `{}`: {error}", place.topic)))
+}
+
+/// A contradiction is for a person; silence and trouble are for the next start.
+fn job_error(error: SettleError) -> JobError {
+    match error {
+        SettleError::Kafka(error) | SettleError::NoAnswer(error) => JobError::Kafka(error),
+        SettleError::Undecided(_) | SettleError::OtherMarker { .. } | SettleError::Malformed(_) => {
+            JobError::Stop(error.to_string())
         }
     }
 }

@@ -1,0 +1,350 @@
+//! Looks at what Kafka has decided: end offsets, last stable offsets, the marker. Writes nothing, belongs to no group.
+//!
+//! An answer is only believed when it is one: an offset below zero, an error or silence is _no answer_, and after each of
+//! those the client learns again who leads what, because it asks the wrong broker otherwise. Next room: `transaction`.
+
+use super::client::{Client, Role, code, millis};
+use super::error::KafkaError;
+use super::marker::MarkerPlace;
+use super::objects::{Topic, partition_count, refresh};
+use super::partitions::{PartitionList, TopicPartition, entries};
+use crate::checkpoint::record::PartitionEnd;
+use crate::config::model::KafkaConnection;
+use rdkafka::bindings as native;
+use rdkafka::bindings::{rd_kafka_message_t, rd_kafka_resp_err_t as Code};
+use std::ffi::{CString, c_int};
+use std::ptr::NonNull;
+use std::slice;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long one question may take.
+const QUESTION: Duration = Duration::from_secs(3);
+/// How long to wait after a question without an answer.
+const PAUSE_UNANSWERED: Duration = Duration::from_millis(50);
+/// Answers that say "undecided" for this long mean that nobody is about to decide.
+const UNDECIDED_MAX: Duration = Duration::from_secs(10);
+/// The longest pause between two questions about a transaction that is about to be decided.
+const PAUSE_UNDECIDED_MAX: Duration = Duration::from_millis(50);
+/// Offsets of the marker's partition to look at first; each further look goes sixteen times as far back.
+const TAIL_FIRST: i64 = 8;
+const TAIL_FACTOR: i64 = 16;
+/// The offset that asks `rd_kafka_offsets_for_times` for the end.
+const ASK_END: i64 = native::RD_KAFKA_OFFSET_END as i64;
+
+/// A partition and an offset that it must have reached.
+pub type Needed = PartitionEnd;
+
+/// Whether a transaction is decided in all its partitions.
+#[derive(Debug)]
+pub enum Confirmation {
+    /// It is.
+    Decided,
+    /// The brokers answer, and have said for 10 s that it is not: produce nothing, abort nothing, call a person.
+    Undecided(Vec<Behind>),
+    /// There is no answer, and the caller would not wait any longer.
+    NoAnswer(KafkaError),
+}
+
+/// A partition in which a transaction is still open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    /// What was needed.
+    pub needed: Needed,
+    /// The last stable offset.
+    pub stable: i64,
+}
+
+impl std::fmt::Display for Behind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Behind { needed, stable } = self;
+        write!(f, "`{}` partition `{}` is stable to `{stable}` of `{}`", needed.topic, needed.partition, needed.end_offset)
+    }
+}
+
+/// Whether to go on waiting for brokers that do not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Ask again.
+    Wait,
+    /// Return what is known.
+    GiveUp,
+}
+
+/// Two clients that only look: one sees what is decided, one sees everything.
+#[derive(Debug)]
+pub struct Look {
+    committed: Arc<Client>,
+    everything: Arc<Client>,
+}
+
+impl Look {
+    /// Makes the clients. Does no I/O.
+    pub fn connect(connection: &KafkaConnection) -> Result<Look, KafkaError> {
+        let client = |isolation| {
+            let defaults = [("fetch.error.backoff.ms", "20"), ("reconnect.backoff.max.ms", "2000")];
+            let owned = [
+                ("isolation.level", isolation),
+                ("enable.auto.commit", "false"),
+                ("enable.partition.eof", "true"),
+                ("auto.offset.reset", "error"),
+                // The marker's tail is read to its end, and the end is only said when nothing more comes.
+                ("fetch.wait.max.ms", "5"),
+            ];
+            Client::new(connection, Role::Consumer, &defaults, &owned, |_| {}).map(Arc::new)
+        };
+        Ok(Look { committed: client("read_committed")?, everything: client("read_uncommitted")? })
+    }
+
+    /// All partitions of a topic.
+    pub fn partitions(&self, topic: &str, at_most: Duration) -> Result<Vec<TopicPartition>, KafkaError> {
+        let count = partition_count(&Topic::new(&self.everything, topic)?, at_most)?;
+        Ok((0..count as i32).map(|partition| TopicPartition { topic: topic.to_owned(), partition }).collect())
+    }
+
+    /// The end of each partition, open transactions included, in the order asked. Asks again until `at_most` is over.
+    pub fn ends(&self, places: &[TopicPartition], at_most: Duration) -> Result<Vec<PartitionEnd>, KafkaError> {
+        let deadline = Instant::now() + at_most;
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        loop {
+            match ask(&self.everything, places) {
+                Ok(ends) => {
+                    let with_place = |(place, end_offset): (&TopicPartition, i64)| PartitionEnd {
+                        topic: place.topic.clone(),
+                        partition: place.partition,
+                        end_offset,
+                    };
+                    return Ok(places.iter().zip(ends).map(with_place).collect());
+                }
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => thread::sleep(PAUSE_UNANSWERED),
+            }
+        }
+    }
+
+    /// Waits until the last stable offset of each partition has reached what is needed. Where brokers do not answer,
+    /// `unanswered` is asked after each try whether to go on; where they say "undecided", it ends after 10 s.
+    pub fn confirm(&self, needed: &[Needed], unanswered: &mut dyn FnMut(&KafkaError) -> Patience) -> Confirmation {
+        if needed.is_empty() {
+            return Confirmation::Decided;
+        }
+        let place = |end: &Needed| TopicPartition { topic: end.topic.clone(), partition: end.partition };
+        let places: Vec<TopicPartition> = needed.iter().map(place).collect();
+        let (mut undecided_since, mut pause) = (None, Duration::from_millis(1));
+        loop {
+            match ask(&self.committed, &places) {
+                Ok(stable) => {
+                    let behind: Vec<Behind> = needed
+                        .iter()
+                        .zip(stable)
+                        .filter(|(needed, stable)| *stable < needed.end_offset)
+                        .map(|(needed, stable)| Behind { needed: needed.clone(), stable })
+                        .collect();
+                    if behind.is_empty() {
+                        return Confirmation::Decided;
+                    }
+                    if undecided_since.get_or_insert_with(Instant::now).elapsed() > UNDECIDED_MAX {
+                        return Confirmation::Undecided(behind);
+                    }
+                    thread::sleep(pause);
+                    pause = (pause * 2).min(PAUSE_UNDECIDED_MAX);
+                }
+                Err(error) => {
+                    undecided_since = None;
+                    if unanswered(&error) == Patience::GiveUp {
+                        return Confirmation::NoAnswer(error);
+                    }
+                    thread::sleep(PAUSE_UNANSWERED);
+                }
+            }
+        }
+    }
+
+    /// The value of the job's last committed marker, or `None` when the partition holds none from its start to the last
+    /// stable offset. Only meaningful when no transaction of ours is open. Tries again until `at_most` is over.
+    pub fn read_marker(&self, place: &MarkerPlace, at_most: Duration) -> Result<Option<Vec<u8>>, KafkaError> {
+        let deadline = Instant::now() + at_most;
+        let doing = format!("reading the marker in topic `{}`", place.topic);
+        let topic = Topic::new(&self.committed, &place.topic)?;
+        loop {
+            let error = match self.read_marker_once(&topic, place.key.as_bytes(), &doing, deadline) {
+                Ok(marker) => return Ok(marker),
+                Err(error) => error,
+            };
+            if Instant::now() > deadline || matches!(error, KafkaError::TopicMissing { .. }) {
+                return Err(error);
+            }
+            // The next try learns who leads now; that it fails, the try itself will say.
+            let _ = refresh(&self.committed, QUESTION);
+            thread::sleep(PAUSE_UNANSWERED);
+        }
+    }
+
+    fn read_marker_once(
+        &self,
+        topic: &Topic,
+        key: &[u8],
+        doing: &str,
+        deadline: Instant,
+    ) -> Result<Option<Vec<u8>>, KafkaError> {
+        let (first, stable) = bounds(topic, doing)?;
+        let mut back = TAIL_FIRST;
+        loop {
+            let from = stable.saturating_sub(back).max(first);
+            let found = Tail::open(topic, from, doing)?.last_of(key, doing, deadline)?;
+            if found.is_some() || from <= first {
+                return Ok(found);
+            }
+            back = back.saturating_mul(TAIL_FACTOR);
+        }
+    }
+}
+
+/// One question for the ends of partitions: the last stable ones or the high watermarks, as the client is made.
+fn ask(client: &Client, places: &[TopicPartition]) -> Result<Vec<i64>, KafkaError> {
+    let answer = ask_once(client, places);
+    if answer.is_err() {
+        // librdkafka 2.12 does not look for the new leader after every error. The answer's error is the one to tell.
+        let _ = refresh(client, QUESTION);
+    }
+    answer
+}
+
+fn ask_once(client: &Client, places: &[TopicPartition]) -> Result<Vec<i64>, KafkaError> {
+    let doing = "asking for the end of partitions";
+    let mut list = PartitionList::new(places.len());
+    for place in places {
+        list.add(place, ASK_END, None);
+    }
+    // SAFETY: client and list are live; the call waits at most as long as said and fills the list.
+    let result = unsafe { native::rd_kafka_offsets_for_times(client.as_ptr(), list.as_ptr(), millis(QUESTION)) };
+    client.check(doing, result)?;
+    let answers = entries(list.as_ptr());
+    let answer = |place: &TopicPartition| {
+        let entry = answers.iter().find(|entry| entry.at == *place).ok_or_else(|| client.no_answer(doing, QUESTION))?;
+        client.check(&format!("asking for the end of `{}` partition `{}`", place.topic, place.partition), code(entry.code))?;
+        // A broker that just went away is seen to leave the offset as it was asked for, without an error.
+        if entry.offset < 0 { Err(client.no_answer(doing, QUESTION)) } else { Ok(entry.offset) }
+    };
+    places.iter().map(answer).collect()
+}
+
+/// The first offset of partition 0 and its last stable one.
+fn bounds(topic: &Topic, doing: &str) -> Result<(i64, i64), KafkaError> {
+    let client = topic.client();
+    let name = CString::new(topic.name()).unwrap_or_default();
+    let (mut first, mut stable) = (-1, -1);
+    // SAFETY: client, name and both places for the answer are live; the call waits at most as long as said.
+    let result = unsafe {
+        native::rd_kafka_query_watermark_offsets(
+            client.as_ptr(),
+            name.as_ptr(),
+            0,
+            &raw mut first,
+            &raw mut stable,
+            millis(QUESTION),
+        )
+    };
+    if result == Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION || result == Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC {
+        let connection = client.connection().to_owned();
+        return Err(KafkaError::TopicMissing { topic: topic.name().to_owned(), connection });
+    }
+    client.check(doing, result)?;
+    if first < 0 || stable < 0 { Err(client.no_answer(doing, QUESTION)) } else { Ok((first, stable)) }
+}
+
+/// Partition 0 of a topic while it is read; reading stops with it.
+struct Tail<'a> {
+    topic: &'a Topic,
+}
+
+/// What a poll brought.
+enum Read {
+    Record { is_ours: bool, value: Vec<u8> },
+    Nothing,
+    End,
+}
+
+impl Tail<'_> {
+    fn open<'a>(topic: &'a Topic, from: i64, doing: &str) -> Result<Tail<'a>, KafkaError> {
+        // SAFETY: the topic is live and not being read: the last reader stopped when it was dropped.
+        if unsafe { native::rd_kafka_consume_start(topic.as_ptr(), 0, from) } == 0 {
+            return Ok(Tail { topic });
+        }
+        // SAFETY: no contract; the error of this thread's last call.
+        let error = unsafe { native::rd_kafka_last_error() };
+        Err(topic.client().explain(doing, error, ""))
+    }
+
+    /// Reads to the end and returns the last value with this key.
+    fn last_of(&self, key: &[u8], doing: &str, deadline: Instant) -> Result<Option<Vec<u8>>, KafkaError> {
+        let began = Instant::now();
+        let mut last = None;
+        loop {
+            match self.read(key, doing)? {
+                Read::Record { is_ours: true, value } => last = Some(value),
+                Read::Record { .. } => {}
+                Read::End => return Ok(last),
+                Read::Nothing if Instant::now() > deadline => {
+                    return Err(self.topic.client().no_answer(doing, began.elapsed()));
+                }
+                Read::Nothing => {}
+            }
+        }
+    }
+
+    fn read(&self, key: &[u8], doing: &str) -> Result<Read, KafkaError> {
+        // SAFETY: the topic is live and being read.
+        let message = unsafe { native::rd_kafka_consume(self.topic.as_ptr(), 0, 100) };
+        let Some(message) = NonNull::new(message).map(OwnedMessage) else { return Ok(Read::Nothing) };
+        match message.error() {
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                let is_ours = message.key() == Some(key);
+                Ok(Read::Record { is_ours, value: message.value().unwrap_or_default().to_vec() })
+            }
+            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => Ok(Read::End),
+            error => Err(self.topic.client().explain(doing, error, "")),
+        }
+    }
+}
+
+impl Drop for Tail<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the topic is live and being read; all messages of it are destroyed. It fails only if it is not read.
+        unsafe { native::rd_kafka_consume_stop(self.topic.as_ptr(), 0) };
+    }
+}
+
+/// A message that is given back when it was looked at.
+struct OwnedMessage(NonNull<rd_kafka_message_t>);
+
+impl OwnedMessage {
+    fn error(&self) -> Code {
+        // SAFETY: the message is live; read as a number, because a newer broker's code may be unknown to the enum.
+        code(unsafe { (&raw const (*self.0.as_ptr()).err).cast::<c_int>().read() })
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        // SAFETY: the message is live; key and length belong together.
+        let (key, bytes) = unsafe { ((*self.0.as_ptr()).key, (*self.0.as_ptr()).key_len) };
+        // SAFETY: a key that is not null has as many bytes as said, and lives as long as the message.
+        (!key.is_null()).then(|| unsafe { slice::from_raw_parts(key.cast(), bytes) })
+    }
+
+    fn value(&self) -> Option<&[u8]> {
+        // SAFETY: as for the key.
+        let (value, bytes) = unsafe { ((*self.0.as_ptr()).payload, (*self.0.as_ptr()).len) };
+        // SAFETY: as for the key.
+        (!value.is_null()).then(|| unsafe { slice::from_raw_parts(value.cast(), bytes) })
+    }
+}
+
+impl Drop for OwnedMessage {
+    fn drop(&mut self) {
+        // SAFETY: the message is ours and not used afterwards.
+        unsafe { native::rd_kafka_message_destroy(self.0.as_ptr()) };
+    }
+}
