@@ -40,6 +40,8 @@ pub struct OutputOptions {
     pub attempt: AttemptId,
     /// `transaction.timeout.ms`; `None`: ten minutes, or the broker's maximum.
     pub transaction_timeout: Option<Duration>,
+    /// Whether a doubtful producer is replaced.
+    pub rotation: Rotation,
 }
 
 /// Looks, and has fenced nobody.
@@ -215,7 +217,7 @@ impl OutputLook {
             transactional_id,
             transaction_timeout: options.transaction_timeout,
             marker: place.clone(),
-            rotation: Rotation::WhenDoubtful,
+            rotation: options.rotation,
         };
         let producer = TransactionalProducer::init(&options.connection, producer_options, look, INIT_MAX)?;
         Ok(KafkaOutput { phase: Some(Phase::Writing(producer)), options, place })
