@@ -6,6 +6,7 @@ use crate::checkpoint::recovery::Conflict;
 use crate::config::ConfigErrors;
 use crate::exchange::Closed;
 use crate::ids::CheckpointId;
+use crate::kafka::transaction::SettleError;
 use crate::kafka::{Class, KafkaError};
 use crate::plugin::PluginError;
 use crate::sink::SinkError;
@@ -103,6 +104,9 @@ pub enum JobError {
     /// The receiver of a lane is gone: its thread has said why.
     #[error("another thread of the job ended first")]
     Closed,
+    /// A commit was acknowledged, but not what follows it.
+    #[error("after the commit")]
+    Settle(#[from] SettleError),
     /// Asked to end at once.
     #[error("the job was interrupted; the next start goes on from the last checkpoint")]
     StoppedAtOnce,
@@ -128,6 +132,10 @@ impl JobError {
             JobError::Kafka(error) => match error.class() {
                 Class::Retry | Class::Unknown => EXIT_RESTART,
                 Class::Fatal => EXIT_STOP,
+            },
+            JobError::Settle(error) => match error {
+                SettleError::Undecided(_) | SettleError::OtherMarker { .. } | SettleError::Malformed(_) => EXIT_STOP,
+                SettleError::NoAnswer(_) | SettleError::Kafka(_) => EXIT_RESTART,
             },
             JobError::Source(SourceError::Failed { .. })
             | JobError::Sink(SinkError::Failed { .. })

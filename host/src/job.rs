@@ -26,6 +26,7 @@ use crate::watermark::{InputWatermarks, SplitWatermarks};
 use crate::wiring::{Sender, Wiring};
 use crate::worker::Worker;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -57,7 +58,7 @@ pub fn run(job: &Job, options: &StartOptions, control: &Control, status: &Arc<St
         return Ok(Ended::Finished(started.record.id));
     }
     let resumed = started.record.id;
-    status.checkpoint_id.store(resumed.0, std::sync::atomic::Ordering::Relaxed);
+    status.checkpoint_id.store(resumed.0, Relaxed);
     let running = Build { job, plugins: &plugins, status }.threads(started)?;
     tracing::info!(
         job = job.name,
@@ -214,14 +215,14 @@ impl Build<'_> {
         let mut drivers = Vec::new();
         for (at, (source, shares)) in self.job.sources.iter().zip(shares).enumerate() {
             let index = SourceIndex(at as u16);
+            let all: Vec<SplitState> = shares.iter().flatten().cloned().collect();
             for (thread, splits) in shares.into_iter().enumerate() {
-                let discover = if thread == 0 { Discover::Yes } else { Discover::No };
+                let discover = if thread == 0 { Discover::Yes(&all) } else { Discover::No };
                 let (commands, receiver) = sync_channel(SOURCE_COMMANDS_MAX);
                 let sender = Sender::Source(index, thread);
                 let reader = source::open(source, &splits, discover)?;
-                if let Some((done, total)) = reader.progress() {
-                    self.status.input_bytes_total.fetch_add(total, std::sync::atomic::Ordering::Relaxed);
-                    let _ = done;
+                if let Some((_, total)) = reader.progress() {
+                    self.status.input_bytes_total.fetch_add(total, Relaxed);
                 }
                 let driver = Driver {
                     source: index,

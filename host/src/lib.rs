@@ -4,6 +4,7 @@
 
 pub mod align;
 pub mod checkpoint;
+pub mod cli;
 pub mod columns;
 pub mod config;
 pub mod dead_letter;

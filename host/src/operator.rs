@@ -270,14 +270,14 @@ impl Operator {
         rows: &Rows,
         columns: &[Column],
     ) -> Result<(), JobError> {
-        let decoder = &self.decoders[port.index()];
+        let own = self.decoders[port.index()].own();
         let batch: &Batch = &rows.batch;
         let input = Input {
             rows: batch.rows(),
-            keys: decoder.wants_keys().then_some(&batch.keys),
-            values: decoder.wants_values().then_some(&batch.values),
+            keys: own.keys.then_some(&batch.keys),
+            values: own.values.then_some(&batch.values),
             timestamps: &batch.timestamps,
-            headers: if decoder.wants_headers() { batch.headers.as_ref() } else { None },
+            headers: if own.headers { batch.headers.as_ref() } else { None },
             columns,
         };
         let shard = &mut self.shards[local];

@@ -16,6 +16,7 @@ use crate::config::resolve::{self, Plan};
 use crate::error::JobError;
 use crate::ids::{AttemptId, CheckpointId};
 use crate::kafka::output::{KafkaOutput, OutputOptions};
+use crate::kafka::transaction::Rotation;
 use crate::plugin::{Description, Engine, Plugin};
 use crate::probe;
 use crate::sink::file::FileSink;
@@ -33,6 +34,8 @@ pub struct StartOptions {
     pub fresh: Vec<String>,
     /// Where compiled plugins are kept; `None`: nowhere.
     pub cache: Option<PathBuf>,
+    /// Whether a doubtful producer is replaced. `Never` only in tests that show the damage.
+    pub rotation: Rotation,
 }
 
 /// Plugins of a job, compiled and described.
@@ -87,7 +90,7 @@ pub fn start(job: &Job, plugins: &Plugins, options: &StartOptions) -> Result<Sta
     let operators = identities(job, plugins);
     admit_operators(&store, &operators, options)?;
     let facts = store.facts()?;
-    let output = output_options(job, &facts, attempt).map(KafkaOutput::look).transpose()?;
+    let output = output_options(job, &facts, attempt, options.rotation).map(KafkaOutput::look).transpose()?;
     let decider = output.as_ref().map_or(Decider::Store, |output| output.decider().clone());
     admit_decider(&facts, &decider)?;
     let begin = Begin { job, plugins, attempt, decider, operators };
@@ -309,7 +312,7 @@ fn describe(decider: &Decider) -> String {
     }
 }
 
-fn output_options(job: &Job, facts: &Facts, attempt: AttemptId) -> Option<OutputOptions> {
+fn output_options(job: &Job, facts: &Facts, attempt: AttemptId, rotation: Rotation) -> Option<OutputOptions> {
     let (connection, transaction_timeout) = job.sinks.iter().find_map(|sink| match &sink.kind {
         SinkKind::Kafka { connection, transaction_timeout, .. } => Some((connection, *transaction_timeout)),
         SinkKind::File { .. } => None,
@@ -321,6 +324,7 @@ fn output_options(job: &Job, facts: &Facts, attempt: AttemptId) -> Option<Output
         store: facts.id,
         attempt,
         transaction_timeout,
+        rotation,
     })
 }
 

@@ -3,19 +3,31 @@
 //! An artifact is checked and compiled once ([`Engine::load`]), described without running anything ([`Plugin::describe`]),
 //! and instantiated once a shard. Nothing of wasmtime appears in the public names. Next room: `worker`.
 
+mod accessors;
+mod artifact;
+mod bindings;
+mod contract;
+mod description;
+mod engine;
+mod failure;
+mod features;
+mod globals;
+mod host;
+mod instance;
+mod loaded;
+mod memory;
+mod module;
+mod outcome;
+#[cfg(test)]
+mod tests;
+
+pub use engine::Engine;
+pub use instance::Instance;
+pub use loaded::Plugin;
+
 use crate::columns::{Batch, BytesColumn, Column, ColumnKind, Headers};
-use crate::ids::{PluginHash, PortIndex, Watermark};
-use crate::state::snapshot::{InstanceDelta, InstanceImage};
-use std::path::Path;
+use crate::ids::PortIndex;
 use std::time::Duration;
-
-/// Compiles artifacts and ends calls that take too long. One a process.
-#[derive(Clone)]
-pub struct Engine;
-
-/// A checked, compiled artifact.
-#[derive(Clone)]
-pub struct Plugin;
 
 /// What a plugin says of itself for one configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,10 +78,6 @@ pub struct InstanceOptions {
     /// A call that takes longer traps.
     pub call_timeout: Duration,
 }
-
-/// A plugin running for one shard. A call takes it and gives it back only if it succeeded, so an instance that trapped
-/// can be neither called nor captured again.
-pub struct Instance;
 
 /// Rows for one input port, in the columns that the port wants. `@key`, `@value` and `@headers` have their own fields.
 #[derive(Debug, Clone, Copy)]
@@ -138,7 +146,7 @@ pub enum PluginError {
         operator: String,
         /// The shard.
         shard: u16,
-        /// `open`, `process` or `advance`.
+        /// `start` (before `open`, and at a restore), `open`, `process` or `advance`.
         call: &'static str,
         /// What happened, with the plugin's backtrace if it trapped.
         what: String,
@@ -151,65 +159,13 @@ pub enum PluginError {
     },
 }
 
-impl Engine {
-    /// Makes the engine. `cache` is a private folder for compiled code; `None`: nothing is kept.
-    pub fn new(_cache: Option<&Path>) -> Result<Engine, PluginError> {
-        unimplemented!()
-    }
-
-    /// Checks and compiles an artifact: a component, or a core module that carries its component type. `name` is what
-    /// errors call it (its path).
-    pub fn load(&self, _name: &str, _bytes: &[u8]) -> Result<Plugin, PluginError> {
-        unimplemented!()
-    }
-}
-
-impl Plugin {
-    /// The artifact's hash.
-    pub fn hash(&self) -> &PluginHash {
-        unimplemented!()
-    }
-
-    /// Asks the plugin what it is for a configuration, in an instance that is thrown away.
-    pub fn describe(&self, _config: &str) -> Result<Description, PluginError> {
-        unimplemented!()
-    }
-
-    /// Makes a fresh instance and calls `open`.
-    pub fn open(&self, _options: &InstanceOptions) -> Result<Instance, PluginError> {
-        unimplemented!()
-    }
-
-    /// Makes an instance with the memory and globals of an image. `open` is not called. The next capture holds what
-    /// changed since the image.
-    pub fn restore(&self, _options: &InstanceOptions, _image: &InstanceImage) -> Result<Instance, PluginError> {
-        unimplemented!()
-    }
-}
-
-impl Instance {
-    /// Gives the instance rows. An error undoes nothing by itself: the instance is gone.
-    pub fn process(
-        self,
-        _port: PortIndex,
-        _watermark: Watermark,
-        _input: &Input<'_>,
-    ) -> Result<(Instance, Outcome), PluginError> {
-        unimplemented!()
-    }
-
-    /// Tells the instance that event time moved on. Only outputs may be filled.
-    pub fn advance(self, _watermark: Watermark) -> Result<(Instance, Outcome), PluginError> {
-        unimplemented!()
-    }
-
-    /// Takes what changed since the last capture, and starts a new interval.
-    pub fn capture(&mut self) -> Result<InstanceDelta, PluginError> {
-        unimplemented!()
-    }
-
-    /// The linear memories' size, in bytes.
-    pub fn memory_bytes(&self) -> usize {
-        unimplemented!()
-    }
+/// An artifact as a component: itself, or what its core module encodes. Not checked any further; [`Engine::load`] does.
+///
+/// # Errors
+///
+/// [`PluginError::Refused`] if it is neither; `name` is what the error calls it.
+pub fn to_component(name: &str, bytes: &[u8]) -> Result<Vec<u8>, PluginError> {
+    artifact::to_component(bytes)
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|what| PluginError::Refused { path: name.to_owned(), what })
 }

@@ -33,6 +33,16 @@ pub enum Sink {
     Kafka(KafkaSink),
 }
 
+impl Sink {
+    /// What a sink had written before anything of this job.
+    pub fn initial_state(&self) -> SinkState {
+        match self {
+            Sink::File(file) => file.initial_state(),
+            Sink::Kafka(topic) => topic.state(&[]),
+        }
+    }
+}
+
 /// What a lane carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
@@ -148,8 +158,10 @@ impl SinkTask {
 
 /// Lets the file sinks append what a decided checkpoint staged. Doing it again changes nothing.
 pub fn apply(sinks: &mut [Sink], record: &CheckpointRecord) -> Result<(), SinkError> {
-    for (sink, state) in sinks.iter_mut().zip(&record.sinks) {
-        if let Sink::File(file) = sink {
+    for sink in sinks {
+        let Sink::File(file) = sink else { continue };
+        // A sink that was added since has nothing staged.
+        if let Some(state) = record.sinks.iter().find(|state| state.sink() == file.name()) {
             file.apply(state)?;
         }
     }

@@ -75,6 +75,11 @@ pub trait Reader: Send {
     /// Publishes positions for lag tools, best effort, after a checkpoint was confirmed. Never blocks.
     fn publish(&mut self, positions: &[Position]);
 
+    /// Bytes read and bytes in all of a bounded input whose size is known.
+    fn progress(&self) -> Option<(u64, u64)> {
+        None
+    }
+
     /// Records between the positions and the ends of the splits as far as is known, for the progress line.
     fn lag(&self) -> Option<u64>;
 }

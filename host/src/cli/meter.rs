@@ -1,0 +1,115 @@
+//! From counters to what a person wants to know: rates, and whether a job takes in without giving out. Pure: the time comes
+//! in as an argument.
+//!
+//! Next room: [`super::progress`], which samples and shows.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How far back a rate looks.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Input without output for this long is worth a word.
+pub const SILENCE: Duration = Duration::from_secs(10);
+
+/// A rate over the last ten seconds. At most one sample a quarter second is given, so it holds about forty.
+#[derive(Debug, Default)]
+pub struct Rate {
+    samples: VecDeque<(Duration, u64)>,
+}
+
+impl Rate {
+    /// Adds a counter's value at a time since the start, and gives the rate per second.
+    pub fn observe(&mut self, now: Duration, count: u64) -> f64 {
+        self.samples.push_back((now, count));
+        while self.samples.len() > 2 && self.samples.get(1).is_some_and(|(at, _)| now.saturating_sub(*at) >= WINDOW) {
+            self.samples.pop_front();
+        }
+        let Some((then, before)) = self.samples.front() else { return 0.0 };
+        let seconds = now.saturating_sub(*then).as_secs_f64();
+        if seconds > 0.0 { count.saturating_sub(*before) as f64 / seconds } else { 0.0 }
+    }
+}
+
+/// Notices records that go in while none come out.
+#[derive(Debug, Default)]
+pub struct Silence {
+    since: Duration,
+    records_in: u64,
+    records_out: u64,
+    told: bool,
+}
+
+impl Silence {
+    /// Adds both counters' values at a time since the start. True once per silence, when it has lasted [`SILENCE`].
+    pub fn observe(&mut self, now: Duration, records_in: u64, records_out: u64) -> bool {
+        let came_out = records_out != self.records_out;
+        let nothing_since = records_in == self.records_in;
+        if came_out || (nothing_since && !self.told) {
+            *self = Silence { since: now, records_in, records_out, told: false };
+            return false;
+        }
+        if self.told || now.saturating_sub(self.since) < SILENCE {
+            return false;
+        }
+        self.told = true;
+        true
+    }
+}
+
+/// A count as people write it: `1,234,567`.
+pub fn thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_rate_looks_back_ten_seconds() {
+        let mut rate = Rate::default();
+        assert!(rate.observe(seconds(0), 0).abs() < 1e-9);
+        assert!((rate.observe(seconds(1), 100) - 100.0).abs() < 1e-9);
+        for second in 2..=30 {
+            rate.observe(seconds(second), 100);
+        }
+        assert!(rate.observe(seconds(31), 100).abs() < 1e-9, "the burst at the start is forgotten");
+    }
+
+    #[test]
+    fn input_without_output_is_told_once() {
+        let mut silence = Silence::default();
+        let told: Vec<u64> = (1..60).filter(|second| silence.observe(seconds(*second), second * 5, 0)).collect();
+        assert_eq!(told, [10]);
+        assert!(!silence.observe(seconds(60), 300, 1), "output ends the silence");
+        let again: Vec<u64> = (61..80).filter(|second| silence.observe(seconds(*second), second * 5, 1)).collect();
+        assert_eq!(again, [70]);
+    }
+
+    #[test]
+    fn a_job_without_input_or_with_output_is_not_silent() {
+        let mut silence = Silence::default();
+        assert!((1..60).all(|second| !silence.observe(seconds(second), 7, 0)), "nothing arrives");
+        let mut silence = Silence::default();
+        assert!((1..60).all(|second| !silence.observe(seconds(second), second, second)), "both move");
+    }
+
+    #[test]
+    fn counts_have_commas() {
+        assert_eq!(thousands(7), "7");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(thousands(123_456), "123,456");
+    }
+}
