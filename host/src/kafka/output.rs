@@ -1,0 +1,263 @@
+//! A job's way out to Kafka: looks at the marker, gets the right to write, and takes each checkpoint through its commit.
+//!
+//! Owns the one producer of the process. It turns what the brokers say into the job's errors; when a checkpoint is due
+//! and what recovery does are not its business. Next rooms: [`super::transaction`] (the order of the calls),
+//! [`crate::start`] and [`crate::sink::task`], which use it.
+
+use super::admin::{KafkaAdmin, TopicInfo};
+use super::error::KafkaError;
+use super::look::{Confirmation, Look, Patience};
+use super::marker::{self, MarkerPlace};
+use super::partitions::TopicPartition;
+use super::transaction::{CommitOutcome, Drained, Options, Rotation, SettleError, TransactionalProducer};
+use crate::checkpoint::PreparedCheckpoint;
+use crate::checkpoint::record::{Decider, Marker, PartitionEnd};
+use crate::config::model::KafkaConnection;
+use crate::error::JobError;
+use crate::ids::{AttemptId, StoreId};
+use crate::probe;
+use std::time::{Duration, Instant};
+
+/// How long a start waits for each answer of the cluster before it says that there is none.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// How long the producer may take to get its id: a broker first ends the transaction of an earlier life.
+const INIT_MAX: Duration = Duration::from_mins(1);
+/// How long output may take to reach the brokers. Records give up earlier, with the transaction's timeout.
+const DRAIN_MAX: Duration = Duration::from_mins(15);
+/// How often a wait for brokers is logged.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// What a job's output needs to know.
+#[derive(Debug, Clone)]
+pub struct OutputOptions {
+    /// The cluster of the Kafka sinks.
+    pub connection: KafkaConnection,
+    /// The job's name.
+    pub job: String,
+    /// The store's identity.
+    pub store: StoreId,
+    /// This life of the process.
+    pub attempt: AttemptId,
+    /// `transaction.timeout.ms`; `None`: ten minutes, or the broker's maximum.
+    pub transaction_timeout: Option<Duration>,
+    /// Whether a doubtful producer is replaced.
+    pub rotation: Rotation,
+}
+
+/// Looks, and has fenced nobody.
+#[derive(Debug)]
+pub struct OutputLook {
+    options: OutputOptions,
+    look: Look,
+    place: MarkerPlace,
+    decider: Decider,
+}
+
+/// The producer and what belongs to it.
+#[derive(Debug)]
+pub struct KafkaOutput {
+    /// Missing only while a step has it, or after one failed: then the process ends.
+    phase: Option<Phase>,
+    options: OutputOptions,
+    place: MarkerPlace,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Writing(TransactionalProducer),
+    Drained(Drained),
+}
+
+const IN_PHASE: &str = "an output whose step failed is not used again";
+
+impl KafkaOutput {
+    /// Connects, makes the marker's topic if there is none, and fences nobody.
+    pub fn look(options: OutputOptions) -> Result<OutputLook, JobError> {
+        let admin = KafkaAdmin::new(&options.connection, ANSWER_MAX)?;
+        let cluster_id = admin.cluster_id()?;
+        let place = MarkerPlace::of_job(&options.job);
+        let topic = marker_topic(&admin, &place)?;
+        let decider = Decider::Kafka {
+            cluster_id,
+            marker_topic: topic.name,
+            marker_topic_id: topic.id,
+            transactional_id: format!("tidegate.{}", options.job),
+        };
+        let look = Look::connect(&options.connection)?;
+        Ok(OutputLook { options, look, place, decider })
+    }
+
+    /// Waits until everything that was open before this life is decided, in the sinks' topics and the marker's. Until
+    /// then neither the marker nor a commit of ours can be trusted.
+    pub fn settle(&self, topics: &[String]) -> Result<(), JobError> {
+        let look = self.looking();
+        let mut places = vec![TopicPartition { topic: self.place.topic.clone(), partition: 0 }];
+        for topic in topics {
+            places.extend(look.partitions(topic, ANSWER_MAX)?);
+        }
+        let ends = look.ends(&places, ANSWER_MAX)?;
+        let began = Instant::now();
+        let patience = &mut |_: &KafkaError| {
+            if began.elapsed() > INIT_MAX { Patience::GiveUp } else { Patience::Wait }
+        };
+        match look.confirm(&ends, patience) {
+            Confirmation::Decided => Ok(()),
+            Confirmation::NoAnswer(error) => Err(error.into()),
+            Confirmation::Undecided(behind) => {
+                let open: Vec<String> = behind.iter().map(ToString::to_string).collect();
+                Err(JobError::Stop(format!(
+                    "a transaction from before this start is still open: {}. Nothing was written. If another program \
+                     writes to these topics, wait for it or give the job topics of its own. Otherwise the transaction \
+                     hangs: do not abort it before you know what the marker in topic `{}` says (`tidegate state inspect`), \
+                     because it may be a checkpoint that was committed",
+                    open.join(", "),
+                    self.place.topic
+                )))
+            }
+        }
+    }
+
+    /// The marker as readers get it now.
+    pub fn marker(&self) -> Result<Option<Marker>, JobError> {
+        read_marker(self.looking(), &self.place)
+    }
+
+    /// How many partitions a topic has.
+    pub fn partition_count(&self, topic: &str) -> Result<u32, KafkaError> {
+        self.looking().partitions(topic, ANSWER_MAX).map(|partitions| partitions.len() as u32)
+    }
+
+    /// The producer, between the end of one checkpoint and the drain for the next.
+    ///
+    /// # Panics
+    ///
+    /// Between [`KafkaOutput::flush`] and [`KafkaOutput::decide`]: a record written there would belong to no checkpoint.
+    pub fn producer(&mut self) -> &mut TransactionalProducer {
+        match &mut self.phase {
+            Some(Phase::Writing(producer)) => producer,
+            Some(Phase::Drained(_)) => panic!("no record may be written between the drain and the end of a checkpoint"),
+            None => panic!("{IN_PHASE}"),
+        }
+    }
+
+    /// Serves reports while there is nothing to write. Fails when a record was lost.
+    pub fn poll(&mut self) -> Result<(), JobError> {
+        match &mut self.phase {
+            Some(Phase::Writing(producer)) => producer.poll()?,
+            Some(Phase::Drained(drained)) => drained.poll()?,
+            None => panic!("{IN_PHASE}"),
+        }
+        Ok(())
+    }
+
+    /// Waits until the brokers have everything, and says where each partition that was written ends.
+    pub fn flush(&mut self) -> Result<Vec<PartitionEnd>, JobError> {
+        let drained = match self.phase.take().expect(IN_PHASE) {
+            Phase::Writing(producer) => producer.drain(DRAIN_MAX)?,
+            Phase::Drained(drained) => drained,
+        };
+        let ends = drained.ends().to_vec();
+        self.phase = Some(Phase::Drained(drained));
+        Ok(ends)
+    }
+
+    /// Lets a prepared checkpoint happen: marker, commit, confirm, and a new producer where the old one is doubtful.
+    /// After an error nothing of this process may be believed: recovery in a new one reads the marker.
+    pub fn decide(mut self, prepared: &PreparedCheckpoint) -> Result<KafkaOutput, JobError> {
+        let record = prepared.record();
+        self.flush()?;
+        let Some(Phase::Drained(drained)) = self.phase.take() else { panic!("{IN_PHASE}") };
+        let (id, store) = (record.id, self.options.store);
+        let marker = Marker { id, attempt: record.attempt, store, digest: prepared.digest() };
+        let unconfirmed = match drained.commit(&marker) {
+            CommitOutcome::Committed(unconfirmed) => unconfirmed,
+            CommitOutcome::Unknown(cause) => return Err(JobError::CommitUnknown { id, cause }),
+        };
+        probe::reached("unconfirmed");
+        let mut logged = Instant::now();
+        let confirmed = unconfirmed.confirm(&mut |error| {
+            if logged.elapsed() > LOG_EVERY {
+                logged = Instant::now();
+                tracing::warn!(checkpoint = id.0, %error, "waiting for the brokers to confirm a commit");
+            }
+            Patience::Wait
+        });
+        let producer = confirmed.and_then(|confirmed| confirmed.resume(INIT_MAX)).map_err(job_error)?;
+        self.phase = Some(Phase::Writing(producer));
+        Ok(self)
+    }
+
+    fn looking(&self) -> &Look {
+        match &self.phase {
+            Some(Phase::Writing(producer)) => producer.look(),
+            Some(Phase::Drained(drained)) => drained.look(),
+            None => panic!("{IN_PHASE}"),
+        }
+    }
+}
+
+impl OutputLook {
+    /// Who decides this job's checkpoints.
+    pub fn decider(&self) -> &Decider {
+        &self.decider
+    }
+
+    /// The marker as readers get it now. Another instance may still be about to change it.
+    pub fn marker(&self) -> Result<Option<Marker>, JobError> {
+        read_marker(&self.look, &self.place)
+    }
+
+    /// Takes the transactional id over: fences whoever had it and ends what that one left open.
+    pub fn init(self) -> Result<KafkaOutput, JobError> {
+        let OutputLook { options, look, place, decider } = self;
+        let Decider::Kafka { transactional_id, .. } = decider else {
+            unreachable!("`look` makes the decider, and makes it Kafka");
+        };
+        let producer_options = Options {
+            transactional_id,
+            transaction_timeout: options.transaction_timeout,
+            marker: place.clone(),
+            rotation: options.rotation,
+        };
+        let producer = TransactionalProducer::init(&options.connection, producer_options, look, INIT_MAX)?;
+        Ok(KafkaOutput { phase: Some(Phase::Writing(producer)), options, place })
+    }
+}
+
+/// The marker's topic, made if it is not there. Two instances may make it at the same time.
+fn marker_topic(admin: &KafkaAdmin, place: &MarkerPlace) -> Result<TopicInfo, KafkaError> {
+    match admin.topic(&place.topic) {
+        Err(KafkaError::TopicMissing { .. }) => {}
+        known => return known,
+    }
+    match admin.create_marker_topic(&place.topic) {
+        Ok(()) | Err(KafkaError::TopicExists { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    // The broker that answers may not have heard of it yet.
+    let began = Instant::now();
+    loop {
+        match admin.topic(&place.topic) {
+            Err(KafkaError::TopicMissing { .. }) if began.elapsed() < ANSWER_MAX => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            known => return known,
+        }
+    }
+}
+
+fn read_marker(look: &Look, place: &MarkerPlace) -> Result<Option<Marker>, JobError> {
+    let Some(value) = look.read_marker(place, ANSWER_MAX)? else { return Ok(None) };
+    let marker = marker::decode(&value);
+    marker.map(Some).map_err(|error| JobError::Stop(format!("topic `{}`: {error}", place.topic)))
+}
+
+/// A contradiction is for a person; silence and trouble are for the next start.
+fn job_error(error: SettleError) -> JobError {
+    match error {
+        SettleError::Kafka(error) | SettleError::NoAnswer(error) => JobError::Kafka(error),
+        SettleError::Undecided(_) | SettleError::OtherMarker { .. } | SettleError::Malformed(_) => {
+            JobError::Stop(error.to_string())
+        }
+    }
+}
