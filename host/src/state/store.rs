@@ -25,8 +25,7 @@ pub use fold::Folded;
 pub use prepare::Preparing;
 
 use super::error::{FailureClass, StoreError};
-use super::format::rows::{self, CheckpointRow};
-use super::format::FrameKind;
+use super::format::rows::CheckpointRow;
 use crate::checkpoint::record::{CheckpointRecord, Decider};
 use crate::ids::{AttemptId, CheckpointId, PluginHash, StoreId};
 use redb::{Database, Durability, WriteTransaction};

@@ -76,7 +76,8 @@ impl Store {
             remaining,
         };
         for (candidate, base) in candidates.into_iter().zip(bases) {
-            self.contents.index.replace(&candidate.operator, candidate.shard, base);
+            let first = candidate.chain[0].checkpoint;
+            self.contents.index.replace(&candidate.operator, candidate.shard, first, base);
         }
         Ok(folded)
     }

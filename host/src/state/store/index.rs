@@ -106,11 +106,12 @@ impl Index {
         }
     }
 
-    /// Puts a base in the place of a shard's snapshots up to and including the base's checkpoint.
-    pub(super) fn replace(&mut self, operator: &str, shard: ShardId, base: Entry) {
+    /// Puts a base in the place of a shard's snapshots from `first` up to and including the base's checkpoint.
+    pub(super) fn replace(&mut self, operator: &str, shard: ShardId, first: CheckpointId, base: Entry) {
         if let Some(entries) = self.shards.get_mut(&(operator.to_owned(), shard)) {
-            entries.retain(|entry| entry.checkpoint > base.checkpoint);
-            entries.insert(0, base);
+            entries.retain(|entry| entry.checkpoint < first || entry.checkpoint > base.checkpoint);
+            let at = entries.partition_point(|entry| entry.checkpoint < base.checkpoint);
+            entries.insert(at, base);
         }
     }
 
