@@ -180,22 +180,21 @@ impl FileSink {
     pub fn apply(&mut self, state: &SinkState) -> Result<(), SinkError> {
         self.check()?;
         let state = self.file_state(state)?;
-        let after_bytes = state.committed_bytes + state.staged.bytes;
-        if state.staged.bytes == 0 {
-            let fault = self.identity_fault();
-            self.stop_if(fault)?;
-        } else {
-            let examined = self.examine(&state);
-            if let Some(staging) = self.examined(examined)? {
-                let copied = staging::append(&mut *self.disk, &staging, &self.output, state.committed_bytes);
-                self.latched("appending to the output", copied)?;
-            }
+        let examined = self.examine(&state);
+        let staging = self.examined(examined)?;
+        if let Some(staging) = &staging {
+            let copied = staging::append(&mut *self.disk, staging, &self.output, state.committed_bytes);
+            self.latched("appending to the output", copied)?;
+        }
+        if state.staged.bytes > 0 {
             let synced = self.disk.sync(&self.output);
             self.latched("making the output durable", synced)?;
-            let removed = self.staging.remove_applied(&mut *self.disk, state.staged);
+        }
+        if let Some(staging) = &staging {
+            let removed = self.staging.remove_applied(&mut *self.disk, staging);
             self.latched("removing the staging file", removed)?;
         }
-        self.committed_bytes = after_bytes;
+        self.committed_bytes = state.committed_bytes + state.staged.bytes;
         self.owed = None;
         Ok(())
     }

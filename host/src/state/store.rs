@@ -20,7 +20,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub(super) use contents::Contents;
+pub(super) use contents::{Contents, inspect_contents};
 pub use fold::Folded;
 pub use prepare::Preparing;
 

@@ -101,11 +101,10 @@ impl StagingFile {
         Ok(None)
     }
 
-    /// Removes the file of an applied checkpoint, if it is there.
-    pub(super) fn remove_applied(&mut self, disk: &mut dyn Disk, staged: Staged) -> io::Result<()> {
-        let found = self.find(staged)?;
+    /// Removes the file of an applied checkpoint.
+    pub(super) fn remove_applied(&mut self, disk: &mut dyn Disk, path: &Path) -> io::Result<()> {
         self.pending = None;
-        found.map_or(Ok(()), |path| remove_if_there(disk, &path))
+        remove_if_there(disk, path)
     }
 
     /// Removes the file that was being written when an earlier process ended.

@@ -42,6 +42,26 @@ pub(in super::super) fn read_database(path: &Path, database: &impl ReadableDatab
     })
 }
 
+/// The contents of a store that nobody runs on. Nothing is written, unless a crash left something that redb puts right.
+pub(in super::super) fn inspect_contents(path: &Path) -> Result<Contents, StoreError> {
+    match path.metadata() {
+        Ok(metadata) if metadata.len() == 0 => {
+            return Err(StoreError::damaged(path, "the file is empty, a store never is"));
+        }
+        // A later call says what else is wrong with the path.
+        _ => {}
+    }
+    let read_only = create::quietly(path, || {
+        Ok(redb::Builder::new().set_cache_size(create::CACHE_BYTES).open_read_only(path))
+    })?;
+    match read_only {
+        Ok(database) => read_database(path, &database),
+        // The process that had it open was killed.
+        Err(redb::DatabaseError::RepairAborted) => read_database(path, &create::open_existing(path)?),
+        Err(error) => Err(StoreError::engine(path, "opening the file", error)),
+    }
+}
+
 impl Contents {
     fn read(reader: &Reader<'_>) -> Result<Contents, StoreError> {
         let identity: Option<Identity> = reader.meta(tables::IDENTITY, "identity")?;
@@ -78,7 +98,7 @@ impl Contents {
     }
 
     /// A checkpoint's record.
-    pub(super) fn stored(&self, path: &Path, id: CheckpointId) -> Result<StoredCheckpoint, StoreError> {
+    pub(in super::super) fn stored(&self, path: &Path, id: CheckpointId) -> Result<StoredCheckpoint, StoreError> {
         match self.rows.get(&id) {
             Some(row) => row.stored(path, id),
             None => Err(StoreError::damaged(path, format!("the row of checkpoint `{id}` is missing"))),
@@ -86,7 +106,7 @@ impl Contents {
     }
 
     /// The row of the last COMMITTED checkpoint, else of the PREPARED one.
-    pub(super) fn last_row(&self) -> Option<&CheckpointRow> {
+    pub(in super::super) fn last_row(&self) -> Option<&CheckpointRow> {
         self.ledger.committed.or(self.ledger.prepared).and_then(|id| self.rows.get(&id))
     }
 }

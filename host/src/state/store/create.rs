@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 /// What redb may keep in memory, in bytes: half of it for pages not yet written. Checkpoints are written once and read at
 /// a start, so a larger cache gains nothing.
-const CACHE_BYTES: usize = 64 << 20;
+pub(super) const CACHE_BYTES: usize = 64 << 20;
 
 /// Opens a store's file that exists.
 pub(super) fn open_existing(path: &Path) -> Result<Database, StoreError> {
