@@ -8,6 +8,9 @@ use std::sync::OnceLock;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+/// The environment variable that says which log events are shown.
+const LOG_VARIABLE: &str = "TIDEGATE_LOG";
+
 /// The progress line at the bottom of the terminal, while there is one.
 static PROGRESS: OnceLock<ProgressBar> = OnceLock::new();
 
@@ -28,16 +31,19 @@ pub fn start(format: Format, quiet: bool) {
         (false, Format::Text) => "info",
         (false, Format::Json) => "info,tidegate::checkpoint=debug",
     };
-    let filter = EnvFilter::try_from_env("TIDEGATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let asked = std::env::var(LOG_VARIABLE).ok();
+    let parsed = asked.as_deref().map(EnvFilter::try_new);
+    let problem = parsed.as_ref().and_then(|parsed| parsed.as_ref().err()).map(ToString::to_string);
+    let filter = parsed.and_then(Result::ok).unwrap_or_else(|| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(AboveProgress);
     // An error means that a log was started before, by a test or by whoever embeds the host: theirs stays.
     let _ = match format {
-        Format::Text => {
-            let target = std::env::var_os("TIDEGATE_LOG").is_some();
-            builder.with_ansi(io::stderr().is_terminal()).with_target(target).try_init()
-        }
+        Format::Text => builder.with_ansi(io::stderr().is_terminal()).with_target(asked.is_some()).try_init(),
         Format::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
     };
+    if let Some(problem) = problem {
+        tracing::warn!(problem, "`{LOG_VARIABLE}` is not understood and left out; write it like `info` or `tidegate=debug`");
+    }
 }
 
 /// Names the progress line that log lines must stay above.

@@ -34,7 +34,7 @@ Environment:
 
 /// Exactly-once stream processing with WebAssembly operators.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, about, after_help = EXIT_CODES)]
+#[command(name = "tidegate", version, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -123,14 +123,14 @@ fn secret(context: &Context<'_>, path: &str, value: &Value<'_>) -> Option<Secret
 }
 
 fn from_variable(context: &Context<'_>, path: &str, variable: &str, span: &Range<usize>) -> Option<Secret> {
-    let value = (context.environment.variable)(variable);
-    if value.is_none() {
-        let what = format!("the environment variable `{variable}` is not set; set it for the process, or use `file`");
-        context.error(span, path, what);
-    } else if value.as_deref() == Some("") {
-        context.error(span, path, format!("the environment variable `{variable}` is empty; set it for the process"));
-    }
-    value.map(Secret::new)
+    let state = match (context.environment.variable)(variable) {
+        Some(value) if !value.is_empty() => return Some(Secret::new(value)),
+        Some(_) => "empty",
+        None => "not set",
+    };
+    let what = format!("the environment variable `{variable}` is {state}; set it for the process, or use `file`");
+    context.error(span, path, what);
+    None
 }
 
 fn from_file(context: &Context<'_>, path: &str, file: &std::path::Path, span: &Range<usize>) -> Option<Secret> {
@@ -146,6 +146,7 @@ fn from_file(context: &Context<'_>, path: &str, file: &std::path::Path, span: &R
             let value = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
             if value.is_empty() {
                 context.error(span, path, format!("`{shown}` is empty; write the secret into it"));
+                return None;
             }
             Some(Secret::new(value.to_owned()))
         }

@@ -62,6 +62,11 @@ impl<'a> Context<'a> {
         self.errors.borrow().len()
     }
 
+    /// Whether an error was reported at a key like this.
+    pub(super) fn has_error_at(&self, is_like: impl Fn(&str) -> bool) -> bool {
+        self.errors.borrow().iter().any(|error| is_like(&error.key))
+    }
+
     /// Remembers where a key stands.
     pub(super) fn remember(&self, key: &str, span: &Range<usize>) {
         let place = self.place(span.start);

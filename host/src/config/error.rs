@@ -55,23 +55,25 @@ pub(super) fn nearest_place(keys: &HashMap<String, Place>, key: &str) -> Option<
     }
 }
 
+/// A line that counts, then a line an error, in the form that editors and terminals make a link of.
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.errors.len() {
+            1 => write!(f, "the job file has an error, nothing was started:")?,
+            count => write!(f, "the job file has {count} errors, nothing was started:")?,
+        }
         let file = self.file.display();
         for error in &self.errors {
-            write!(f, "{file}")?;
+            write!(f, "\n{file}")?;
             if let Some(Place { line, column }) = error.place {
                 write!(f, ":{line}:{column}")?;
             }
             if !error.key.is_empty() {
                 write!(f, ": `{}`", error.key)?;
             }
-            writeln!(f, ": {}", error.what)?;
+            write!(f, ": {}", error.what)?;
         }
-        match self.errors.len() {
-            1 => write!(f, "the job file has an error; nothing was started"),
-            count => write!(f, "the job file has {count} errors; nothing was started"),
-        }
+        Ok(())
     }
 }
 

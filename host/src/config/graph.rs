@@ -63,7 +63,10 @@ pub(super) fn connect(
     let resolver = Resolver { context, nodes, sources, operators: &operators };
     let inputs: Vec<Vec<Input>> = operators.iter().map(|operator| resolver.inputs(operator)).collect();
     let sink_inputs: Vec<Vec<SinkInput>> = sinks.iter().map(|sink| resolver.sink_inputs(sink)).collect();
-    resolver.check_sources_are_read(&inputs, &sink_inputs);
+    // A source that nothing reads is often one that is misspelled where it is read.
+    if !context.has_error_at(|key| key.contains(".inputs") || key.ends_with(".from")) {
+        resolver.check_sources_are_read(&inputs, &sink_inputs);
+    }
     let order = order(context, nodes, &operators, &inputs);
 
     // From places in the file to places in topological order.
@@ -154,8 +157,9 @@ impl Resolver<'_> {
         if self.nodes.iter().any(|node| node.kind == "sink" && node.name == name) {
             return refuse(format!("`{name}` is a sink, and nothing comes out of a sink"));
         }
-        let names: Vec<&str> =
+        let mut names: Vec<&str> =
             self.nodes.iter().filter(|node| node.kind != "sink").map(|node| node.name.as_str()).collect();
+        names.dedup();
         refuse(format!("there is no source or operator `{name}`; {}", hint(name, &names)))
     }
 

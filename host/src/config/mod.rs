@@ -19,6 +19,7 @@ mod reference;
 pub mod resolve;
 mod sink;
 mod source;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -81,10 +82,7 @@ fn parse(path: &Path, text: &str, environment: &Environment) -> Result<Job, Conf
     let context = Context::new(path, text, environment);
     let (document, syntax_errors) = DeTable::parse_recoverable(text);
     if !syntax_errors.is_empty() {
-        for error in syntax_errors {
-            let span = error.span().unwrap_or(0..0);
-            context.error(&span, "", syntax(text, &span, error.message()));
-        }
+        syntax::report(&context, &syntax_errors);
         return Err(context.finish().expect_err("errors were just added"));
     }
     let job = {
@@ -93,19 +91,6 @@ fn parse(path: &Path, text: &str, environment: &Environment) -> Result<Job, Conf
     };
     let places = context.finish()?;
     Ok(Job { places, ..job })
-}
-
-/// What the parser says of a place, with the way out of the common cases.
-fn syntax(text: &str, span: &std::ops::Range<usize>, message: &str) -> String {
-    let found = text.get(span.clone()).unwrap_or_default().trim();
-    if message.starts_with("duplicate key") {
-        return format!(
-            "`{found}` is there twice; names are the identity of state and positions: rename or remove one"
-        );
-    }
-    let found =
-        if found.is_empty() || found.len() > 40 { String::new() } else { format!(" at `{}`", found.escape_debug()) };
-    format!("not valid TOML{found}: {message}")
 }
 
 fn job(context: &Context<'_>, top: &Table<'_>) -> Job {

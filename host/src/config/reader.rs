@@ -389,6 +389,7 @@ fn unknown_key(section: &Section, name: &str) -> String {
     }
     let elsewhere = ALL.iter().find(|other| other.key(name).is_some());
     match elsewhere {
+        Some(other) if other.title.contains(' ') => format!("unknown key here; `{name}` belongs to {}", other.title),
         Some(other) => format!("unknown key here; `{name}` belongs to `[{}]`", other.title),
         None => format!("unknown key; known are {}", list(&names)),
     }

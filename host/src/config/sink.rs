@@ -21,8 +21,9 @@ pub(super) struct RawSink {
 /// Reads one sink.
 pub(super) fn read(name: &str, table: &Table<'_>, connections: &[KafkaConnection]) -> RawSink {
     let kind = match medium(table) {
-        Medium::Kafka => kafka(table, connections),
-        Medium::File => file(table),
+        Some(Medium::Kafka) => kafka(table, connections),
+        Some(Medium::File) => file(table),
+        None => SinkKind::File { path: PathBuf::new() },
     };
     let sink = Sink { name: name.to_owned(), kind, from: Vec::new() };
     RawSink { sink, from: table.texts("from"), path: table.path_of("from") }

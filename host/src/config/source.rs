@@ -26,16 +26,22 @@ pub(super) enum Medium {
     File,
 }
 
-/// What a source or a sink is: `kind`, or what its keys imply.
-pub(super) fn medium(table: &Table<'_>) -> Medium {
+/// What a source or a sink is: `kind`, or what its keys imply; `None` if it does not say, which is reported.
+pub(super) fn medium(table: &Table<'_>) -> Option<Medium> {
     if table.has("kind") {
-        return if table.choice("kind") == "file" { Medium::File } else { Medium::Kafka };
+        let errors_before = table.context.error_count();
+        let kind = table.choice("kind");
+        return match kind {
+            _ if table.context.error_count() > errors_before => None,
+            "file" => Some(Medium::File),
+            _ => Some(Medium::Kafka),
+        };
     }
-    if !table.has("connection") {
-        table.missing("kind", "set `connection` for Kafka, or `kind = \"file\"` and `path` for files");
-        return if table.has("path") { Medium::File } else { Medium::Kafka };
+    if table.has("connection") {
+        return Some(Medium::Kafka);
     }
-    Medium::Kafka
+    table.missing("kind", "set `connection` for Kafka, or `kind = \"file\"` and `path` for files");
+    None
 }
 
 /// The connection that a source or a sink names.
@@ -62,8 +68,9 @@ pub(super) fn connection(table: &Table<'_>, connections: &[KafkaConnection]) -> 
 /// Reads one source of a job.
 pub(super) fn read(name: &str, table: &Table<'_>, job: &str, connections: &[KafkaConnection]) -> Source {
     let kind = match medium(table) {
-        Medium::Kafka => kafka(table, job, connections),
-        Medium::File => file(table),
+        Some(Medium::Kafka) => kafka(table, job, connections),
+        Some(Medium::File) => file(table),
+        None => SourceKind::File { pattern: PathBuf::new() },
     };
     table.choice("format");
     let (timestamp, min_time_ms) = timestamp(table);
@@ -98,11 +105,12 @@ fn kafka(table: &Table<'_>, job: &str, connections: &[KafkaConnection]) -> Sourc
             table.context.error(&topic.span, table.path_of("topics"), what);
         }
     }
+    let start = start(table);
     SourceKind::Kafka {
         connection: connection(table, connections),
         topics: topics.into_iter().map(|topic| topic.text).collect(),
-        start: start(table),
-        until: until(table),
+        start,
+        until: until(table, start),
         group: table.text("group").map_or_else(|| job.to_owned(), |group| group.text),
     }
 }
@@ -134,13 +142,14 @@ fn word_or_time(table: &Table<'_>, name: &str) -> Option<Text> {
     }
 }
 
-fn time_ms(table: &Table<'_>, name: &str, text: &str, words: &[&str]) -> i64 {
-    values::time_ms(text).unwrap_or_else(|| {
+fn time_ms(table: &Table<'_>, name: &str, text: &str, words: &[&str]) -> Option<i64> {
+    let time = values::time_ms(text);
+    if time.is_none() {
         let words = if words.is_empty() { String::new() } else { format!("{}, or ", super::nearest::list(words)) };
         let way_out = format!("use {words}an RFC 3339 time with its offset, like `2026-01-31T12:00:00Z`");
         table.error(name, format!("`{}` is not known; {way_out}", text.escape_debug()));
-        0
-    })
+    }
+    time
 }
 
 fn start(table: &Table<'_>) -> Start {
@@ -149,23 +158,23 @@ fn start(table: &Table<'_>) -> Start {
         "earliest" => Start::Earliest,
         "latest" => Start::Latest,
         "group" => Start::Group,
-        other => Start::Time(time_ms(table, "start", other, &["earliest", "latest", "group"])),
+        other => time_ms(table, "start", other, &["earliest", "latest", "group"]).map_or(Start::Earliest, Start::Time),
     }
 }
 
-fn until(table: &Table<'_>) -> Option<Until> {
+fn until(table: &Table<'_>, start: Start) -> Option<Until> {
     let text = word_or_time(table, "until")?;
-    let until = match text.text.as_str() {
+    let until_ms = match text.text.as_str() {
         "none" => return None,
-        "latest" => Until::Latest,
-        other => Until::Time(time_ms(table, "until", other, &["none", "latest"])),
+        "latest" => return Some(Until::Latest),
+        other => time_ms(table, "until", other, &["none", "latest"])?,
     };
-    if let (Until::Time(until_ms), Start::Time(start_ms)) = (until, start(table))
+    if let Start::Time(start_ms) = start
         && until_ms <= start_ms
     {
         table.error("until", format!("`{}` is not after `start`; nothing would be read", text.text));
     }
-    Some(until)
+    Some(Until::Time(until_ms))
 }
 
 fn key(table: &Table<'_>) -> Vec<String> {
@@ -216,6 +225,6 @@ fn timestamp(table: &Table<'_>) -> (Option<TimestampField>, i64) {
         TimestampFormat::UnixSeconds | TimestampFormat::Rfc3339 => 0,
     };
     let min_time = word_or_time(&timestamp, "min_time");
-    let min_time_ms = min_time.map_or(default, |text| time_ms(&timestamp, "min_time", &text.text, &[]));
+    let min_time_ms = min_time.and_then(|text| time_ms(&timestamp, "min_time", &text.text, &[])).unwrap_or(default);
     (pointer.map(|pointer| TimestampField { pointer, format }), min_time_ms)
 }

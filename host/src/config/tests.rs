@@ -37,7 +37,7 @@ fn errors(text: &str) -> Vec<String> {
     let errors = parse_in(&folder, text).expect_err("the job file is wrong");
     let prefix = format!("{}/", folder.path().display());
     let mut lines: Vec<String> = errors.to_string().lines().map(|line| line.replace(&prefix, "")).collect();
-    lines.pop();
+    lines.remove(0);
     lines
 }
 

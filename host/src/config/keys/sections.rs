@@ -40,7 +40,7 @@ pub(crate) static ALL: [&Section; 14] = [
 ];
 
 pub(crate) static JOB: Section = Section {
-    title: "the job",
+    title: "the top of the file",
     doc: "Keys at the top of the file, before the first table.",
     keys: &[
         key("format", Kind::Integer { min: 1, max: 1 }, Absent::Value("1"), "Version of the job file's format."),
