@@ -45,7 +45,12 @@ fn load(broker: &Broker, topic: &str, files: &[&str]) -> usize {
         let partition = partition as i32;
         broker.produce(
             topic,
-            lines.inspect(|_| records += 1).map(|line| NewRecord { partition, key: None, value: Some(line), timestamp }),
+            lines.inspect(|_| records += 1).map(|line| NewRecord {
+                partition,
+                key: None,
+                value: Some(line),
+                timestamp,
+            }),
         );
     }
     records

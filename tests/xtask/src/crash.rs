@@ -103,7 +103,7 @@ impl Known {
                 self.committed = self.records;
                 self.unfinished = self.unfinished.filter(|checkpoint| *checkpoint != seen.event.checkpoint);
             }
-            Step::Prepared | Step::Recovered => {}
+            Step::Prepared | Step::Running => {}
         }
     }
 }
@@ -126,7 +126,7 @@ fn live(mut host: HostProcess, goal: Option<u64>, known: &mut Known) -> Outcome<
     let mut recovered_in = 0.0;
     while let Some(seen) = host.next_event(PATIENCE)? {
         known.take(&seen);
-        if recovered_in == 0.0 && matches!(seen.event.step, Step::Recovered | Step::Barrier | Step::Committed) {
+        if seen.event.step == Step::Running {
             recovered_in = (seen.at - began).as_secs_f64();
         }
         let Some(checkpoint) = known.unfinished else { continue };
@@ -160,7 +160,7 @@ mod tests {
     /// A host of a few lines: life n prints `lives[n - 1]`; `hang` waits to be killed.
     fn host(folder: &Path, lives: &[&str]) -> Launch {
         let mut script = String::from(
-            "event() { echo \"{\\\"target\\\":\\\"tidegate::checkpoint\\\",\\\"message\\\":\\\"$1\\\",\
+            "event() { [ $1 = running ] && set -- 'running from checkpoint' $2 $3; echo \"{\\\"target\\\":\\\"tidegate::checkpoint\\\",\\\"message\\\":\\\"$1\\\",\
              \\\"checkpoint\\\":$2,\\\"records_in\\\":$3}\"; }\nhang() { exec sleep 100; }\n\
              echo life >> lives\ncase $(wc -l < lives) in\n",
         );
@@ -180,14 +180,14 @@ mod tests {
         let first = "event barrier 1 0; event committed 1 100; event barrier 2 100; event committed 2 600; \
                      event barrier 3 650; hang";
         // The second life counts from zero again: 200 of its own are 800 in all.
-        let second = "event recovered 2 0; event committed 4 90; event barrier 5 200; hang";
-        let launch = host(folder.path(), &[first, second, "event recovered 4 0; event committed 6 310"]);
+        let second = "event running 2 0; event committed 4 90; event barrier 5 200; hang";
+        let launch = host(folder.path(), &[first, second, "event running 4 0; event committed 6 310"]);
         let Attempt::Done(run) = run(&launch, &[500, 800]).unwrap() else { panic!("ended early") };
         assert_eq!((run.kills.len(), run.missed), (2, 0));
         assert_eq!((run.kills[0].record, run.kills[0].checkpoint), (650, 3));
         assert_eq!((run.kills[1].record, run.kills[1].checkpoint), (800, 5));
         assert!(run.kills[0].recovered_in > 0.0 && run.seconds >= run.kills[0].recovered_in);
-        assert!(fs::read_to_string(&launch.log).unwrap().contains("\"message\":\"recovered\""));
+        assert!(fs::read_to_string(&launch.log).unwrap().contains("\"message\":\"running from checkpoint\""));
     }
 
     #[test]

@@ -5,10 +5,10 @@
 
 use serde_json::Value;
 
-/// The target of the events that are read here.
-pub const TARGET: &str = "tidegate::checkpoint";
+/// The targets of the events that are read here: a job's start, and its checkpoints.
+const TARGETS: [&str; 2] = ["tidegate::job", "tidegate::checkpoint"];
 
-/// One step of a checkpoint, or the recovery before the first.
+/// One step of a checkpoint, or the start before the first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// Which step.
@@ -26,8 +26,8 @@ pub struct Event {
 /// Which step of a checkpoint an event tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// A start went on from this checkpoint.
-    Recovered,
+    /// The job goes on from this checkpoint: start-up and recovery are over, and nothing was read yet.
+    Running,
     /// Its barrier was sent; it is unfinished from here on.
     Barrier,
     /// It is durable in the store, and not yet decided unless the store decides.
@@ -40,11 +40,11 @@ impl Event {
     /// Reads a log line; `None` if it tells of no checkpoint.
     pub fn parse(line: &str) -> Option<Event> {
         let value: Value = serde_json::from_str(line).ok()?;
-        if value.get("target")?.as_str()? != TARGET {
+        if !TARGETS.contains(&value.get("target")?.as_str()?) {
             return None;
         }
         let step = match value.get("message")?.as_str()? {
-            "recovered" => Step::Recovered,
+            "running from checkpoint" | "the job's bounded input was already read to the end" => Step::Running,
             "barrier" => Step::Barrier,
             "prepared" => Step::Prepared,
             "committed" => Step::Committed,
@@ -90,11 +90,18 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_start_up_is_an_event_of_the_job() {
+        let line = r#"{"message":"running from checkpoint","job":"a","checkpoint":0,"start_ms":12.5,"target":"tidegate::job"}"#;
+        let event = Event::parse(line).unwrap();
+        assert_eq!((event.step, event.checkpoint), (Step::Running, 0));
+    }
+
+    #[test]
     fn other_lines_are_no_events() {
         for line in [
             "plain text",
             "{}",
-            r#"{"message":"barrier","checkpoint":3,"target":"tidegate::job"}"#,
+            r#"{"message":"barrier","checkpoint":3,"target":"tidegate::kafka"}"#,
             r#"{"message":"elsewhere","checkpoint":3,"target":"tidegate::checkpoint"}"#,
             r#"{"message":"barrier","target":"tidegate::checkpoint"}"#,
         ] {
