@@ -370,7 +370,7 @@ impl Drop for Misadvertised<'_> {
 }
 
 /// What every test broker has in common: one node, small internal topics, no waiting for replicas or groups.
-const FIXED_PROPERTIES: [(&str, &str); 22] = [
+const FIXED_PROPERTIES: [(&str, &str); 23] = [
     ("process.roles", "broker,controller"),
     ("node.id", "1"),
     ("inter.broker.listener.name", "PLAIN"),
@@ -386,6 +386,8 @@ const FIXED_PROPERTIES: [(&str, &str); 22] = [
     ("share.coordinator.state.topic.replication.factor", "1"),
     ("share.coordinator.state.topic.min.isr", "1"),
     ("group.initial.rebalance.delay.ms", "0"),
+    // Tests write records with timestamps of years ago, and a topic's age limit would delete them during the test.
+    ("log.retention.ms", "-1"),
     ("num.network.threads", "2"),
     ("num.io.threads", "4"),
     ("background.threads", "2"),

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of checkpoints or sources: it answers with offsets and ids. Next room: `admin_call`, one request.
 
-use super::admin_call::{Reading, request};
+use super::admin_call::{LOOK_EVERY, Reading, request};
 use super::client::{Client, Role, code, millis};
 use super::error::{Class, KafkaError};
 use super::partitions::{Entry, PartitionList, TopicPartition, entries, entry};
@@ -72,11 +72,21 @@ impl KafkaAdmin {
     /// The cluster's id.
     pub fn cluster_id(&self) -> Result<String, KafkaError> {
         let doing = "asking for the cluster's id";
-        // SAFETY: the handle is live; the answer is ours to free.
-        let id = unsafe { native::rd_kafka_clusterid(self.client.as_ptr(), millis(self.timeout)) };
-        if id.is_null() {
-            return Err(self.client.no_answer(doing, self.timeout));
-        }
+        let deadline = Instant::now() + self.timeout;
+        let id = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // SAFETY: the handle is live; the answer is ours to free.
+            let id = unsafe { native::rd_kafka_clusterid(self.client.as_ptr(), millis(left.min(LOOK_EVERY))) };
+            if !id.is_null() {
+                break id;
+            }
+            if let Some(refusal) = self.client.refusal(doing) {
+                return Err(refusal);
+            }
+            if left.is_zero() {
+                return Err(self.client.no_answer(doing, self.timeout));
+            }
+        };
         let text = text_of(id);
         // SAFETY: ours, allocated by the library, not used afterwards.
         unsafe { native::rd_kafka_mem_free(self.client.as_ptr(), id.cast()) };

@@ -8,10 +8,13 @@ use super::reports::text_of;
 use rdkafka::bindings as native;
 use std::ffi::c_char;
 use std::ptr::NonNull;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The library answers a request that timed out by itself; this much later we no longer wait for that.
 const ANSWER_GRACE: Duration = Duration::from_millis(500);
+
+/// While an answer is waited for, the library's reports are looked at this often: wrong credentials end the wait.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What a request asks of the broker beside its own arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,12 +79,7 @@ pub(super) fn request(
     let queue = unsafe { native::rd_kafka_queue_new(client.as_ptr()) };
     let queue = Queue(NonNull::new(queue).expect("librdkafka ends the process when memory runs out"));
     submit(options.0.as_ptr(), queue.0.as_ptr());
-    // SAFETY: the queue is live.
-    let event = unsafe { native::rd_kafka_queue_poll(queue.0.as_ptr(), millis(timeout + ANSWER_GRACE)) };
-    let Some(event) = NonNull::new(event) else {
-        return Err(client.no_answer(doing, timeout));
-    };
-    let answer = Answer(event);
+    let answer = await_answer(client, doing, &queue, timeout)?;
     // SAFETY: the event is live.
     let code = unsafe { native::rd_kafka_event_error(answer.as_ptr()) };
     if code == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -90,6 +88,24 @@ pub(super) fn request(
     // SAFETY: the event is live, and the text as long as it.
     let text = text_of(unsafe { native::rd_kafka_event_error_string(answer.as_ptr()) });
     Err(client.explain(doing, code, &text))
+}
+
+fn await_answer(client: &Client, doing: &str, queue: &Queue, timeout: Duration) -> Result<Answer, KafkaError> {
+    let deadline = Instant::now() + timeout + ANSWER_GRACE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // SAFETY: the queue is live.
+        let event = unsafe { native::rd_kafka_queue_poll(queue.0.as_ptr(), millis(left.min(LOOK_EVERY))) };
+        if let Some(event) = NonNull::new(event) {
+            return Ok(Answer(event));
+        }
+        if let Some(refusal) = client.refusal(doing) {
+            return Err(refusal);
+        }
+        if left.is_zero() {
+            return Err(client.no_answer(doing, timeout));
+        }
+    }
 }
 
 fn options(

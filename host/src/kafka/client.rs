@@ -201,19 +201,36 @@ impl Client {
         }
     }
 
+    /// The error that no waiting heals, if the library has reported one: wrong credentials, or no TLS. A call that waits
+    /// for an answer can give up then.
+    pub(super) fn refusal(&self, doing: &str) -> Option<KafkaError> {
+        self.poll(Duration::ZERO);
+        self.refusal_in(doing, &self.reports.recent())
+    }
+
+    fn refusal_in(&self, doing: &str, reports: &[Report]) -> Option<KafkaError> {
+        let connection = self.connection.name.clone();
+        let doing = doing.to_owned();
+        let with_code = |code: Code| reports.iter().find(|report| report.code == Some(code));
+        if let Some(report) = with_code(Code::RD_KAFKA_RESP_ERR__AUTHENTICATION) {
+            return Some(KafkaError::Authentication { doing, connection, detail: sentence(&report.text) });
+        }
+        // A port without TLS just closes the connection; only the text says in which state that was.
+        let report = with_code(Code::RD_KAFKA_RESP_ERR__SSL)
+            .or_else(|| reports.iter().find(|report| report.text.contains("in state SSL_HANDSHAKE")))?;
+        Some(KafkaError::Tls { doing, connection, detail: sentence(&report.text) })
+    }
+
     /// What the reports say about the connection, the most telling first: credentials, TLS, an advertised address, and
     /// only then "cannot be reached".
     fn connection_error(&self, doing: &str) -> Option<KafkaError> {
         let reports = self.reports.recent();
+        if let Some(error) = self.refusal_in(doing, &reports) {
+            return Some(error);
+        }
         let with_code = |code: Code| reports.iter().find(|report| report.code == Some(code));
         let doing = doing.to_owned();
         let connection = self.connection.name.clone();
-        if let Some(report) = with_code(Code::RD_KAFKA_RESP_ERR__AUTHENTICATION) {
-            return Some(KafkaError::Authentication { doing, connection, detail: sentence(&report.text) });
-        }
-        if let Some(report) = with_code(Code::RD_KAFKA_RESP_ERR__SSL) {
-            return Some(KafkaError::Tls { doing, connection, detail: sentence(&report.text) });
-        }
         let about_address = |report: &&Report| report.address.is_some();
         let elsewhere =
             |report: &&Report| report.address.as_ref().is_some_and(|at| !self.connection.brokers.contains(at));

@@ -83,6 +83,8 @@ struct Partition {
     at: TopicPartition,
     topic: CString,
     queue: Option<Queue>,
+    /// Found behind records that were handed on: the next read's answer.
+    trouble: Option<Trouble>,
 }
 
 #[derive(Debug)]
@@ -151,7 +153,7 @@ impl Consumer {
             let opaque = self.signals.as_opaque();
             // SAFETY: the queue is live; the opaque outlives the queue, whose drop takes the callback out.
             unsafe { native::rd_kafka_queue_cb_event_enable(queue.0.as_ptr(), Some(on_arrival), opaque) };
-            self.partitions.push(Partition { at: start.at.clone(), topic, queue: Some(queue) });
+            self.partitions.push(Partition { at: start.at.clone(), topic, queue: Some(queue), trouble: None });
         }
         // SAFETY: handle and list are live; the list is copied.
         let error = unsafe { native::rd_kafka_incremental_assign(self.client.as_ptr(), list.as_ptr()) };
@@ -181,13 +183,23 @@ impl Consumer {
         records_max: usize,
         visit: &mut dyn FnMut(Fetched<'_>),
     ) -> Result<Round, ReadError> {
-        let at = &self.partitions[partition];
+        let at = &mut self.partitions[partition];
         let Some(queue) = &at.queue else {
             return Ok(Round::default());
         };
+        if let Some(trouble) = at.trouble.take() {
+            return Err(self.read_error(partition, trouble));
+        }
         let bounds = Bounds { from, until, records_max: records_max.max(1) };
-        serve(self.client.handle(), queue.0, bounds, &mut self.spare_headers, visit)
-            .map_err(|trouble| self.read_error(partition, trouble))
+        let (round, trouble) = serve(self.client.handle(), queue.0, bounds, &mut self.spare_headers, visit);
+        match trouble {
+            // The records before it count: whoever gets an error forgets the round.
+            Some(trouble) if round == Round::default() => Err(self.read_error(partition, trouble)),
+            trouble => {
+                at.trouble = trouble;
+                Ok(round)
+            }
+        }
     }
 
     /// The offset behind the last record of all, open transactions included, as of the last answer.

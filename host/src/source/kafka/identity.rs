@@ -23,6 +23,10 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 /// A topic that the cluster does not know is missing after this long: a broker that has just started may not know it yet.
 const MISSING_AFTER: Duration = Duration::from_secs(10);
 
+/// Other refusals (credentials, for example) end a running job after this long: brokers that restart may refuse for a
+/// moment what they take later.
+const REFUSED_AFTER: Duration = Duration::from_mins(1);
+
 /// What is known of the source's topics.
 #[derive(Debug)]
 pub(super) struct Identity {
@@ -35,7 +39,7 @@ pub(super) struct Identity {
     known: Option<HashSet<TopicPartition>>,
     asked: Instant,
     is_silent: bool,
-    missing_since: Option<Instant>,
+    refused_since: Option<Instant>,
 }
 
 impl Identity {
@@ -56,7 +60,7 @@ impl Identity {
             known: known.map(|all| all.iter().filter_map(partition).collect()),
             asked: Instant::now(),
             is_silent: false,
-            missing_since: None,
+            refused_since: None,
         }
     }
 
@@ -81,16 +85,20 @@ impl Identity {
         match self.admin.within(timeout).topics(&self.topics) {
             Ok(infos) => {
                 self.is_silent = false;
-                self.missing_since = None;
+                self.refused_since = None;
                 self.infos = infos;
                 self.compare(splits)?;
                 Ok(true)
             }
-            Err(error @ KafkaError::TopicMissing { .. }) => {
-                let since = *self.missing_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= MISSING_AFTER { Err(refused(&self.source, error)) } else { Ok(false) }
+            Err(error) if error.class() == Class::Fatal => {
+                let since = self.refused_since.get_or_insert_with(Instant::now).elapsed();
+                let is_missing = matches!(error, KafkaError::TopicMissing { .. });
+                if since >= if is_missing { MISSING_AFTER } else { REFUSED_AFTER } {
+                    return Err(refused(&self.source, error));
+                }
+                tracing::warn!(source = self.source, error = %error, "topics cannot be checked now");
+                Ok(false)
             }
-            Err(error) if error.class() == Class::Fatal => Err(refused(&self.source, error)),
             Err(error) => {
                 if !self.is_silent {
                     tracing::warn!(source = self.source, error = %error, "topics cannot be checked now");
