@@ -360,8 +360,6 @@ unsafe extern "C" fn on_delivery(_: *mut rd_kafka_t, message: *const native::rd_
     let watch = unsafe { (*message)._private.cast::<Watch>().as_ref() };
     let Some(watch) = watch else { return };
     // SAFETY: as above.
-    let message = unsafe { &raw const *message };
-    // SAFETY: as above; only the fields named are read.
     let (topic, partition) = unsafe { ((*message).rkt, (*message).partition) };
     // SAFETY: as above.
     let bytes = unsafe { (*message).len + (*message).key_len };

@@ -22,7 +22,7 @@ const TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(30);
 /// How long one call of the library waits before it is looked at.
 const CALL: Duration = Duration::from_secs(5);
 /// How long a commit is repeated before its outcome is left to recovery.
-const COMMIT_MAX: Duration = Duration::from_mins(1);
+const COMMIT_MAX: Duration = Duration::from_secs(30);
 /// The wait for a place in a full queue, and the longest between two looks at a drain.
 const PAUSE_FULL: Duration = Duration::from_millis(1);
 /// A drain usually takes a few milliseconds, so its first looks are close together.
