@@ -6,3 +6,4 @@ pub mod broker;
 mod java;
 pub mod judge;
 pub mod proxy;
+pub mod scene;

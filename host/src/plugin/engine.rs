@@ -5,6 +5,7 @@
 
 use super::memory::Creator;
 use super::{Plugin, PluginError, artifact};
+use std::fs::Permissions;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -94,10 +95,15 @@ fn open_cache(folder: &Path) -> Result<Cache, PluginError> {
         .map_err(|error| fail(format!("cannot be made: {error}")))?;
     let metadata = std::fs::metadata(folder).map_err(|error| fail(format!("cannot be read: {error}")))?;
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if mode & 0o022 != 0 {
         return Err(fail(format!(
-            "is open to other users (mode {mode:o}), who could plant code in it; run `chmod 700` on it or name another one"
+            "can be written by other users (mode {mode:o}), who could have planted code in it; empty it and run \
+             `chmod 700` on it, or name another one"
         )));
+    }
+    if mode != 0o700 {
+        std::fs::set_permissions(folder, Permissions::from_mode(0o700))
+            .map_err(|error| fail(format!("cannot be made private: {error}; name another one")))?;
     }
     let folder = folder.canonicalize().map_err(|error| fail(format!("cannot be read: {error}")))?;
     let mut config = CacheConfig::new();
@@ -137,12 +143,24 @@ mod tests {
         assert_eq!(ticks(Duration::MAX), TICKS_MAX);
     }
 
+    fn mode(folder: &Path) -> u32 {
+        std::fs::metadata(folder).unwrap().permissions().mode() & 0o777
+    }
+
     #[test]
-    fn a_cache_folder_open_to_others_is_refused_with_the_way_out() {
+    fn a_cache_folder_that_others_can_write_is_refused_with_the_way_out() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o775)).unwrap();
         let error = Engine::new(Some(folder.path())).err().unwrap().to_string();
-        assert!(error.contains("mode 755") && error.contains("chmod 700"), "{error}");
+        assert!(error.contains("mode 775") && error.contains("chmod 700"), "{error}");
+    }
+
+    #[test]
+    fn a_cache_folder_that_others_can_read_becomes_private() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        Engine::new(Some(folder.path())).unwrap();
+        assert_eq!(mode(folder.path()), 0o700);
     }
 
     #[test]
@@ -150,6 +168,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = folder.path().join("a/cache");
         Engine::new(Some(&cache)).unwrap();
-        assert_eq!(std::fs::metadata(&cache).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(mode(&cache), 0o700);
     }
 }

@@ -81,7 +81,7 @@
       (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
     unreachable)
 
-  (func (export "tidegate:plugin/operator@0.1.0#process") (param $in i32) (result i32)
+  (func $process (export "tidegate:plugin/operator@0.1.0#process") (param $in i32) (result i32)
     (local $mode i32) (local $rows i32) (local $at i32) (local $end i32) (local $sum i64)
     (local.set $mode (global.get $mode))
     (if (i32.eq (local.get $mode) (i32.const 116)) (then unreachable))
@@ -109,7 +109,7 @@
     (global.set $float64 (f64.mul (global.get $float64) (f64.const 1.25)))
     (if (i32.eq (local.get $mode) (i32.const 107))
       (then
-        (call $count (i32.const 4136) (i32.const 4) (i64.extend_i32_u (local.get $rows)))
+        (call $count (i32.const 4132) (i32.const 4) (i64.extend_i32_u (local.get $rows)))
         (call $log (i32.const 1) (i32.const 4126) (i32.const 6))))
     (if (i32.eq (local.get $mode) (i32.const 102))
       (then
@@ -121,7 +121,7 @@
         (i32.store (i32.const 2072) (i32.const 2128))
         (i32.store (i32.const 2076) (i32.const 1))
         (i32.store (i32.const 2128) (i32.const 1))
-        (i32.store (i32.const 2132) (i32.const 4136))
+        (i32.store (i32.const 2132) (i32.const 4132))
         (i32.store (i32.const 2136) (i32.const 4))
         (i32.store (i32.const 2140) (i32.const 4126))
         (i32.store (i32.const 2144) (i32.const 6))
