@@ -6,6 +6,7 @@
 
 use crate::java::{java, spawn_bound_to_this_process, tail};
 use crate::proxy::Proxy;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -14,7 +15,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -78,21 +79,34 @@ struct Ports {
     proxied: [(u16, u16); PROXIES],
 }
 
-static SHARED: OnceLock<Broker> = OnceLock::new();
+/// The brokers that tests of this binary share, by name.
+static SHARED: Mutex<BTreeMap<&'static str, &'static OnceLock<Broker>>> = Mutex::new(BTreeMap::new());
 
 /// The broker that all tests of one binary share. They keep apart by the names of their topics and transactional ids.
 pub fn shared() -> &'static Broker {
-    SHARED.get_or_init(|| {
+    shared_with("default", Options::default)
+}
+
+/// A further broker for all tests of one binary, started when the first one asks for the name.
+pub fn shared_with(name: &'static str, options: impl FnOnce() -> Options) -> &'static Broker {
+    static EXIT_HANDLER: Once = Once::new();
+    EXIT_HANDLER.call_once(|| {
         // SAFETY: `end_shared` takes no argument, does not unwind, and may run on any thread.
         let registered = unsafe { libc::atexit(end_shared) };
         assert_eq!(registered, 0, "the exit handler could not be registered");
-        Broker::start(&Options::default())
-    })
+    });
+    let place = {
+        let mut brokers = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        // They live as long as the process, so they are leaked on purpose, and ended by the exit handler.
+        *brokers.entry(name).or_insert_with(|| Box::leak(Box::default()))
+    };
+    place.get_or_init(|| Broker::start(&options()))
 }
 
-/// A static is never dropped, so the shared broker is ended when the process ends.
+/// What lives as long as the process is never dropped, so the shared brokers are ended when the process ends.
 extern "C" fn end_shared() {
-    if let Some(broker) = SHARED.get() {
+    let brokers = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    for broker in brokers.values().filter_map(|place| place.get()) {
         broker.end();
         // What cannot be removed is left to the system's own cleaning of temporary folders.
         let _ = fs::remove_dir_all(broker.folder.path());
@@ -167,6 +181,11 @@ impl Broker {
         if let Err(log) = self.try_run() {
             panic!("the broker did not start again; the end of its log:\n{log}");
         }
+    }
+
+    /// Whether the process runs (a paused one does).
+    pub fn is_running(&self) -> bool {
+        self.process().is_some()
     }
 
     /// Stops the process without ending it: its clients see a broker that does not answer.

@@ -59,7 +59,11 @@ pub struct Behind {
 impl std::fmt::Display for Behind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Behind { needed, stable } = self;
-        write!(f, "`{}` partition `{}` is stable to `{stable}` of `{}`", needed.topic, needed.partition, needed.end_offset)
+        write!(
+            f,
+            "`{}` partition `{}` is stable to `{stable}` of `{}`",
+            needed.topic, needed.partition, needed.end_offset
+        )
     }
 }
 
@@ -225,7 +229,10 @@ fn ask_once(client: &Client, places: &[TopicPartition]) -> Result<Vec<i64>, Kafk
     let answers = entries(list.as_ptr());
     let answer = |place: &TopicPartition| {
         let entry = answers.iter().find(|entry| entry.at == *place).ok_or_else(|| client.no_answer(doing, QUESTION))?;
-        client.check(&format!("asking for the end of `{}` partition `{}`", place.topic, place.partition), code(entry.code))?;
+        client.check(
+            &format!("asking for the end of `{}` partition `{}`", place.topic, place.partition),
+            code(entry.code),
+        )?;
         // A broker that just went away is seen to leave the offset as it was asked for, without an error.
         if entry.offset < 0 { Err(client.no_answer(doing, QUESTION)) } else { Ok(entry.offset) }
     };

@@ -67,7 +67,8 @@ pub(super) fn refresh(client: &Client, at_most: Duration) -> Result<(), KafkaErr
 pub(super) fn partition_count(topic: &Topic, at_most: Duration) -> Result<u32, KafkaError> {
     let client = topic.client();
     let metadata = Metadata::ask(client, topic.as_ptr(), at_most)?;
-    let missing = || KafkaError::TopicMissing { topic: topic.name().to_owned(), connection: client.connection().to_owned() };
+    let missing =
+        || KafkaError::TopicMissing { topic: topic.name().to_owned(), connection: client.connection().to_owned() };
     let (count, error) = metadata.first_topic().ok_or_else(missing)?;
     if error == Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART {
         return Err(missing());
@@ -85,8 +86,7 @@ impl Metadata {
     fn ask(client: &Client, topic: *mut rd_kafka_topic_t, at_most: Duration) -> Result<Metadata, KafkaError> {
         let mut pointer = ptr::null();
         // SAFETY: client and topic (or null) are live; the answer is written to a live place.
-        let result =
-            unsafe { native::rd_kafka_metadata(client.as_ptr(), 0, topic, &raw mut pointer, millis(at_most)) };
+        let result = unsafe { native::rd_kafka_metadata(client.as_ptr(), 0, topic, &raw mut pointer, millis(at_most)) };
         client.check("asking for the cluster's metadata", result)?;
         Ok(Metadata { pointer })
     }

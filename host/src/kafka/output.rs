@@ -24,6 +24,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 const INIT_MAX: Duration = Duration::from_mins(1);
 /// How long output may take to reach the brokers. Records give up earlier, with the transaction's timeout.
 const DRAIN_MAX: Duration = Duration::from_mins(15);
+/// How long a commit is repeated: far above a broker's restart.
+const COMMIT_MAX: Duration = Duration::from_secs(30);
 /// How often a wait for brokers is logged.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -216,6 +218,7 @@ impl OutputLook {
         let producer_options = Options {
             transactional_id,
             transaction_timeout: options.transaction_timeout,
+            commit_max: COMMIT_MAX,
             marker: place.clone(),
             rotation: options.rotation,
         };

@@ -306,9 +306,8 @@ fn install(conf: *mut rd_kafka_conf_t, watch: *mut c_void) {
     // SAFETY: `conf` is a live configuration; the callback has the documented signature.
     unsafe { native::rd_kafka_conf_set_dr_msg_cb(conf, Some(on_delivery)) };
     // SAFETY: as above; the name is copied, the watch outlives the client.
-    let added = unsafe {
-        native::rd_kafka_conf_interceptor_add_on_new(conf, INTERCEPTOR.as_ptr(), Some(on_new), watch)
-    };
+    let added =
+        unsafe { native::rd_kafka_conf_interceptor_add_on_new(conf, INTERCEPTOR.as_ptr(), Some(on_new), watch) };
     assert!(added == Code::RD_KAFKA_RESP_ERR_NO_ERROR, "a fresh configuration takes its first interceptor");
 }
 
@@ -360,8 +359,6 @@ unsafe extern "C" fn on_delivery(_: *mut rd_kafka_t, message: *const native::rd_
     let watch = unsafe { (*message)._private.cast::<Watch>().as_ref() };
     let Some(watch) = watch else { return };
     // SAFETY: as above.
-    let message = unsafe { &raw const *message };
-    // SAFETY: as above; only the fields named are read.
     let (topic, partition) = unsafe { ((*message).rkt, (*message).partition) };
     // SAFETY: as above.
     let bytes = unsafe { (*message).len + (*message).key_len };

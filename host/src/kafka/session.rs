@@ -21,8 +21,6 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_mins(10);
 const TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(30);
 /// How long one call of the library waits before it is looked at.
 const CALL: Duration = Duration::from_secs(5);
-/// How long a commit is repeated before its outcome is left to recovery.
-const COMMIT_MAX: Duration = Duration::from_mins(1);
 /// The wait for a place in a full queue, and the longest between two looks at a drain.
 const PAUSE_FULL: Duration = Duration::from_millis(1);
 /// A drain usually takes a few milliseconds, so its first looks are close together.
@@ -145,12 +143,12 @@ impl Session {
     pub(super) fn commit(&mut self, marker: &[u8]) -> Result<(), KafkaError> {
         let began = Instant::now();
         self.write_marker(marker)?;
-        self.wait_delivered(COMMIT_MAX)?;
+        self.wait_delivered(self.options.commit_max)?;
         probe::reached("marked");
         loop {
-            match self.producer.commit(CALL) {
+            match self.producer.commit(CALL.min(self.options.commit_max)) {
                 Ok(()) => break,
-                Err(error) if error.flags().retriable && began.elapsed() < COMMIT_MAX => {
+                Err(error) if error.flags().retriable && began.elapsed() < self.options.commit_max => {
                     tracing::warn!(%error, "committing again");
                     self.repeated.get_or_insert_with(|| error.to_string());
                     thread::sleep(PAUSE_REPEAT);

@@ -43,6 +43,8 @@ pub struct Options {
     pub transactional_id: String,
     /// `transaction.timeout.ms`; `None` is ten minutes, or as much of it as the broker allows.
     pub transaction_timeout: Option<Duration>,
+    /// How long a commit is repeated before its outcome is left to recovery.
+    pub commit_max: Duration,
     /// Where the marker goes.
     pub marker: MarkerPlace,
     /// Whether a doubtful producer is replaced.

@@ -83,8 +83,13 @@ impl KafkaSink {
                 Key::Record => batch.keys.get(row),
                 Key::Null => None,
                 Key::Pointer(decoder) => {
-                    let record =
-                        RawRecord { key: None, value, timestamp: Some(timestamp), offset: 0, headers: RawHeaders::default() };
+                    let record = RawRecord {
+                        key: None,
+                        value,
+                        timestamp: Some(timestamp),
+                        offset: 0,
+                        headers: RawHeaders::default(),
+                    };
                     decoder.decode(&record, timestamp, &mut self.key_bytes).map_err(|error| SinkError::Refused {
                         sink: self.name.clone(),
                         what: format!("a record for topic `{}` has no key: {error}", self.topic),
@@ -171,7 +176,8 @@ mod tests {
     fn a_row_gets_its_own_headers_also_when_rows_are_left_out() {
         let all = headers(&[(1, "a", Some("1")), (1, "b", None), (3, "c", Some("3")), (4, "d", Some("4"))]);
         let mut walk = HeadersOf::new(Some(&all));
-        let mut names = |row| walk.row(row).map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect::<Vec<_>>();
+        let mut names =
+            |row| walk.row(row).map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect::<Vec<_>>();
         assert_eq!(names(0), Vec::<String>::new());
         assert_eq!(names(1), ["a", "b"]);
         assert_eq!(names(4), ["d"]);
