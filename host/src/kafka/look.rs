@@ -8,28 +8,22 @@ use super::error::KafkaError;
 use super::marker::MarkerPlace;
 use super::objects::{Topic, partition_count, refresh};
 use super::partitions::{PartitionList, TopicPartition, entries};
+use super::tail;
 use crate::checkpoint::record::PartitionEnd;
 use crate::config::model::KafkaConnection;
 use rdkafka::bindings as native;
-use rdkafka::bindings::{rd_kafka_message_t, rd_kafka_resp_err_t as Code};
-use std::ffi::{CString, c_int};
-use std::ptr::NonNull;
-use std::slice;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long one question may take.
-const QUESTION: Duration = Duration::from_secs(3);
+pub(super) const QUESTION: Duration = Duration::from_secs(3);
 /// How long to wait after a question without an answer.
 const PAUSE_UNANSWERED: Duration = Duration::from_millis(50);
 /// Answers that say "undecided" for this long mean that nobody is about to decide.
 const UNDECIDED_MAX: Duration = Duration::from_secs(10);
 /// The longest pause between two questions about a transaction that is about to be decided.
 const PAUSE_UNDECIDED_MAX: Duration = Duration::from_millis(50);
-/// Offsets of the marker's partition to look at first; each further look goes sixteen times as far back.
-const TAIL_FIRST: i64 = 8;
-const TAIL_FACTOR: i64 = 16;
 /// The offset that asks `rd_kafka_offsets_for_times` for the end.
 const ASK_END: i64 = native::RD_KAFKA_OFFSET_END as i64;
 
@@ -174,7 +168,7 @@ impl Look {
         let doing = format!("reading the marker in topic `{}`", place.topic);
         let topic = Topic::new(&self.committed, &place.topic)?;
         loop {
-            let error = match self.read_marker_once(&topic, place.key.as_bytes(), &doing, deadline) {
+            let error = match tail::last_value(&topic, place.key.as_bytes(), &doing, deadline) {
                 Ok(marker) => return Ok(marker),
                 Err(error) => error,
             };
@@ -184,25 +178,6 @@ impl Look {
             // The next try learns who leads now; that it fails, the try itself will say.
             let _ = refresh(&self.committed, QUESTION);
             thread::sleep(PAUSE_UNANSWERED);
-        }
-    }
-
-    fn read_marker_once(
-        &self,
-        topic: &Topic,
-        key: &[u8],
-        doing: &str,
-        deadline: Instant,
-    ) -> Result<Option<Vec<u8>>, KafkaError> {
-        let (first, stable) = bounds(topic, doing)?;
-        let mut back = TAIL_FIRST;
-        loop {
-            let from = stable.saturating_sub(back).max(first);
-            let found = Tail::open(topic, from, doing)?.last_of(key, doing, deadline)?;
-            if found.is_some() || from <= first {
-                return Ok(found);
-            }
-            back = back.saturating_mul(TAIL_FACTOR);
         }
     }
 }
@@ -237,121 +212,4 @@ fn ask_once(client: &Client, places: &[TopicPartition]) -> Result<Vec<i64>, Kafk
         if entry.offset < 0 { Err(client.no_answer(doing, QUESTION)) } else { Ok(entry.offset) }
     };
     places.iter().map(answer).collect()
-}
-
-/// The first offset of partition 0 and its last stable one.
-fn bounds(topic: &Topic, doing: &str) -> Result<(i64, i64), KafkaError> {
-    let client = topic.client();
-    let name = CString::new(topic.name()).unwrap_or_default();
-    let (mut first, mut stable) = (-1, -1);
-    // SAFETY: client, name and both places for the answer are live; the call waits at most as long as said.
-    let result = unsafe {
-        native::rd_kafka_query_watermark_offsets(
-            client.as_ptr(),
-            name.as_ptr(),
-            0,
-            &raw mut first,
-            &raw mut stable,
-            millis(QUESTION),
-        )
-    };
-    if result == Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION || result == Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC {
-        let connection = client.connection().to_owned();
-        return Err(KafkaError::TopicMissing { topic: topic.name().to_owned(), connection });
-    }
-    client.check(doing, result)?;
-    if first < 0 || stable < 0 { Err(client.no_answer(doing, QUESTION)) } else { Ok((first, stable)) }
-}
-
-/// Partition 0 of a topic while it is read; reading stops with it.
-struct Tail<'a> {
-    topic: &'a Topic,
-}
-
-/// What a poll brought.
-enum Read {
-    Record { is_ours: bool, value: Vec<u8> },
-    Nothing,
-    End,
-}
-
-impl Tail<'_> {
-    fn open<'a>(topic: &'a Topic, from: i64, doing: &str) -> Result<Tail<'a>, KafkaError> {
-        // SAFETY: the topic is live and not being read: the last reader stopped when it was dropped.
-        if unsafe { native::rd_kafka_consume_start(topic.as_ptr(), 0, from) } == 0 {
-            return Ok(Tail { topic });
-        }
-        // SAFETY: no contract; the error of this thread's last call.
-        let error = unsafe { native::rd_kafka_last_error() };
-        Err(topic.client().explain(doing, error, ""))
-    }
-
-    /// Reads to the end and returns the last value with this key.
-    fn last_of(&self, key: &[u8], doing: &str, deadline: Instant) -> Result<Option<Vec<u8>>, KafkaError> {
-        let began = Instant::now();
-        let mut last = None;
-        loop {
-            match self.read(key, doing)? {
-                Read::Record { is_ours: true, value } => last = Some(value),
-                Read::Record { .. } => {}
-                Read::End => return Ok(last),
-                Read::Nothing if Instant::now() > deadline => {
-                    return Err(self.topic.client().no_answer(doing, began.elapsed()));
-                }
-                Read::Nothing => {}
-            }
-        }
-    }
-
-    fn read(&self, key: &[u8], doing: &str) -> Result<Read, KafkaError> {
-        // SAFETY: the topic is live and being read.
-        let message = unsafe { native::rd_kafka_consume(self.topic.as_ptr(), 0, 100) };
-        let Some(message) = NonNull::new(message).map(OwnedMessage) else { return Ok(Read::Nothing) };
-        match message.error() {
-            Code::RD_KAFKA_RESP_ERR_NO_ERROR => {
-                let is_ours = message.key() == Some(key);
-                Ok(Read::Record { is_ours, value: message.value().unwrap_or_default().to_vec() })
-            }
-            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => Ok(Read::End),
-            error => Err(self.topic.client().explain(doing, error, "")),
-        }
-    }
-}
-
-impl Drop for Tail<'_> {
-    fn drop(&mut self) {
-        // SAFETY: the topic is live and being read; all messages of it are destroyed. It fails only if it is not read.
-        unsafe { native::rd_kafka_consume_stop(self.topic.as_ptr(), 0) };
-    }
-}
-
-/// A message that is given back when it was looked at.
-struct OwnedMessage(NonNull<rd_kafka_message_t>);
-
-impl OwnedMessage {
-    fn error(&self) -> Code {
-        // SAFETY: the message is live; read as a number, because a newer broker's code may be unknown to the enum.
-        code(unsafe { (&raw const (*self.0.as_ptr()).err).cast::<c_int>().read() })
-    }
-
-    fn key(&self) -> Option<&[u8]> {
-        // SAFETY: the message is live; key and length belong together.
-        let (key, bytes) = unsafe { ((*self.0.as_ptr()).key, (*self.0.as_ptr()).key_len) };
-        // SAFETY: a key that is not null has as many bytes as said, and lives as long as the message.
-        (!key.is_null()).then(|| unsafe { slice::from_raw_parts(key.cast(), bytes) })
-    }
-
-    fn value(&self) -> Option<&[u8]> {
-        // SAFETY: as for the key.
-        let (value, bytes) = unsafe { ((*self.0.as_ptr()).payload, (*self.0.as_ptr()).len) };
-        // SAFETY: as for the key.
-        (!value.is_null()).then(|| unsafe { slice::from_raw_parts(value.cast(), bytes) })
-    }
-}
-
-impl Drop for OwnedMessage {
-    fn drop(&mut self) {
-        // SAFETY: the message is ours and not used afterwards.
-        unsafe { native::rd_kafka_message_destroy(self.0.as_ptr()) };
-    }
 }

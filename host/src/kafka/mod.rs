@@ -21,6 +21,7 @@ pub mod properties;
 mod reports;
 mod session;
 mod signals;
+mod tail;
 pub mod transaction;
 mod visit;
 

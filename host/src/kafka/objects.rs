@@ -7,7 +7,7 @@ use super::client::{Client, code, millis};
 use super::error::KafkaError;
 use rdkafka::bindings as native;
 use rdkafka::bindings::{rd_kafka_resp_err_t as Code, rd_kafka_topic_t};
-use std::ffi::{CString, c_int};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +77,34 @@ pub(super) fn partition_count(topic: &Topic, at_most: Duration) -> Result<u32, K
     if count == 0 { Err(missing()) } else { Ok(count) }
 }
 
+/// The library's `rd_kafka_message_t` with the error as a number: a broker newer than the library can answer with a code
+/// that its enum does not have, and a reference to such an enum would be undefined.
+#[repr(C)]
+pub(super) struct RawMessage {
+    pub(super) err: c_int,
+    pub(super) topic: *mut rd_kafka_topic_t,
+    pub(super) partition: i32,
+    pub(super) value: *const u8,
+    pub(super) value_bytes: usize,
+    pub(super) key: *const u8,
+    pub(super) key_bytes: usize,
+    pub(super) offset: i64,
+    pub(super) opaque: *mut c_void,
+}
+
+const _: () = assert!(size_of::<RawMessage>() == size_of::<native::rd_kafka_message_t>());
+
+/// The library's `rd_kafka_metadata_topic_t`, likewise.
+#[repr(C)]
+struct MetadataTopic {
+    topic: *const c_char,
+    partition_cnt: c_int,
+    partitions: *const c_void,
+    err: c_int,
+}
+
+const _: () = assert!(size_of::<MetadataTopic>() == size_of::<native::rd_kafka_metadata_topic>());
+
 struct Metadata {
     pointer: *const native::rd_kafka_metadata,
 }
@@ -98,13 +126,9 @@ impl Metadata {
         if answer.topic_cnt < 1 {
             return None;
         }
-        // SAFETY: there is at least one topic.
-        let topic = answer.topics;
-        // SAFETY: as above; read as a number, because a newer broker's code may be unknown to the enum.
-        let error = unsafe { (&raw const (*topic).err).cast::<c_int>().read() };
-        // SAFETY: as above.
-        let count = unsafe { (*topic).partition_cnt };
-        Some((u32::try_from(count).unwrap_or(0), code(error)))
+        // SAFETY: there is at least one topic, and the layout is the same.
+        let topic = unsafe { &*answer.topics.cast::<MetadataTopic>() };
+        Some((u32::try_from(topic.partition_cnt).unwrap_or(0), code(topic.err)))
     }
 }
 

@@ -5,7 +5,8 @@
 
 use super::client::{Client, Role, millis};
 use super::error::KafkaError;
-use super::objects::{Topic, refresh};
+use super::objects::{RawMessage, Topic, refresh};
+use super::reports::text_of;
 use crate::config::model::KafkaConnection;
 use rdkafka::bindings as native;
 use rdkafka::bindings::{rd_kafka_conf_t, rd_kafka_resp_err_t as Code, rd_kafka_t, rd_kafka_vtype_t as Kind};
@@ -349,21 +350,16 @@ unsafe extern "C" fn on_response(
 
 /// Runs inside `serve` and the waiting calls, for each record that failed.
 unsafe extern "C" fn on_delivery(_: *mut rd_kafka_t, message: *const native::rd_kafka_message_t, _: *mut c_void) {
-    // SAFETY: the library hands in a live message. The error is read as a number, because a newer broker's code may be
-    // unknown to the enum.
-    let code = unsafe { (&raw const (*message).err).cast::<c_int>().read() };
-    if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR as c_int {
+    // SAFETY: the library hands in a live message, and the layout is the same.
+    let message = unsafe { &*message.cast::<RawMessage>() };
+    if message.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR as c_int {
         return;
     }
-    // SAFETY: as above; the opaque is the one that `enqueue` set: the watch of the producer whose call this is in.
-    let watch = unsafe { (*message)._private.cast::<Watch>().as_ref() };
-    let Some(watch) = watch else { return };
-    // SAFETY: as above.
-    let (topic, partition) = unsafe { ((*message).rkt, (*message).partition) };
-    // SAFETY: as above.
-    let bytes = unsafe { (*message).len + (*message).key_len };
-    // SAFETY: a delivered message carries its live topic; its name ends in NUL and lives as long.
-    let topic = unsafe { CStr::from_ptr(native::rd_kafka_topic_name(topic)) }.to_string_lossy().into_owned();
+    // SAFETY: the opaque is the one that `enqueue` set: the watch of the producer whose call this is in.
+    let Some(watch) = (unsafe { message.opaque.cast::<Watch>().as_ref() }) else { return };
+    // SAFETY: a delivered message carries its live topic.
+    let topic = text_of(unsafe { native::rd_kafka_topic_name(message.topic) });
+    let (partition, bytes, code) = (message.partition, message.value_bytes + message.key_bytes, message.err);
     let mut failures = watch.failures.lock().unwrap_or_else(PoisonError::into_inner);
     if failures.len() < FAILURES_MAX {
         failures.push(DeliveryFailure { topic, partition, bytes, code });

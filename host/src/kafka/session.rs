@@ -108,7 +108,7 @@ impl Session {
         &mut self,
         topic: TopicHandle,
         record: &NewRecord<'_>,
-        headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
+        headers: &(impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone),
     ) -> Result<(), ProduceError> {
         if record.timestamp <= 0 {
             let topic = self.topics[topic.0].name.clone();
@@ -201,7 +201,7 @@ impl Session {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_millis() as i64);
         let key = Some(key.as_bytes());
         let record = NewRecord { partition: MARKER_PARTITION, key, value, timestamp: now.max(1) };
-        self.enqueue(MARKER, &record, std::iter::empty()).map_err(|error| match error {
+        self.enqueue(MARKER, &record, &std::iter::empty()).map_err(|error| match error {
             ProduceError::Kafka(error) => error,
             // The marker is about 200 bytes and its timestamp the clock's.
             ProduceError::TooLarge { .. } | ProduceError::Timestamp { .. } => {
@@ -214,7 +214,7 @@ impl Session {
         &mut self,
         topic: TopicHandle,
         record: &NewRecord<'_>,
-        headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
+        headers: &(impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone),
     ) -> Result<(), ProduceError> {
         loop {
             match self.producer.enqueue(topic.0, record, headers.clone())? {

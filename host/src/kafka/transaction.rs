@@ -5,6 +5,21 @@
 //! doubtful. Nothing here ever aborts: what a process leaves open, the next one's initialization ends. An error in any
 //! step leaves recovery to a new process, because what is in memory is worth nothing until the marker was read.
 //!
+//! ```no_run
+//! # use tidegate::kafka::transaction::{CommitOutcome, SettleError};
+//! # use tidegate::kafka::{look::Patience, NewRecord, TopicHandle, TransactionalProducer};
+//! # use tidegate::checkpoint::record::Marker;
+//! # use std::time::Duration;
+//! # fn order(mut producer: TransactionalProducer, topic: TopicHandle, record: NewRecord<'_>, marker: Marker, wait: Duration) {
+//! producer.produce(topic, &record, []).unwrap();
+//! let drained = producer.drain(wait).unwrap();
+//! // PREPARED becomes durable here.
+//! let CommitOutcome::Committed(unconfirmed) = drained.commit(&marker) else { panic!("recovery has to look") };
+//! let confirmed = unconfirmed.confirm(&mut |_| Patience::Wait).unwrap();
+//! let producer = confirmed.resume(wait).unwrap();
+//! # }
+//! ```
+//!
 //! ```compile_fail
 //! # fn order(drained: tidegate::kafka::Drained, topic: tidegate::kafka::TopicHandle, record: tidegate::kafka::NewRecord<'_>) {
 //! drained.produce(topic, &record, []); // a record after the drain would not be in the checkpoint
@@ -164,7 +179,7 @@ fn listed(behind: &[Behind]) -> String {
 /// Takes records. The transaction begins with the first one.
 #[derive(Debug)]
 pub struct TransactionalProducer {
-    session: Session,
+    session: Box<Session>,
 }
 
 impl TransactionalProducer {
@@ -176,7 +191,8 @@ impl TransactionalProducer {
         look: Look,
         at_most: Duration,
     ) -> Result<TransactionalProducer, KafkaError> {
-        Session::start(connection, options, look, at_most).map(|session| TransactionalProducer { session })
+        let session = Box::new(Session::start(connection, options, look, at_most)?);
+        Ok(TransactionalProducer { session })
     }
 
     /// Opens a topic, if it is not open yet, and says how many partitions it has.
@@ -191,7 +207,7 @@ impl TransactionalProducer {
         record: &NewRecord<'_>,
         headers: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>), IntoIter: Clone>,
     ) -> Result<(), ProduceError> {
-        self.session.produce(topic, record, headers.into_iter())
+        self.session.produce(topic, record, &headers.into_iter())
     }
 
     /// Serves delivery reports and says whether a record was lost. To be called now and then while nothing is produced.
@@ -215,7 +231,7 @@ impl TransactionalProducer {
 #[derive(Debug)]
 #[must_use]
 pub struct Drained {
-    session: Session,
+    session: Box<Session>,
     ends: Vec<PartitionEnd>,
     marker_end: PartitionEnd,
 }
@@ -243,7 +259,9 @@ impl Drained {
         }
         // A control record follows the records of each partition; in the marker's, the marker comes before it.
         let mut needed: Vec<Needed> = self.ends;
-        needed.iter_mut().for_each(|end| end.end_offset += 1);
+        for end in &mut needed {
+            end.end_offset += 1;
+        }
         needed.push(PartitionEnd { end_offset: self.marker_end.end_offset + 2, ..self.marker_end });
         let soundness = self.session.soundness();
         CommitOutcome::Committed(Unconfirmed { session: self.session, needed, soundness, marker: *marker })
@@ -254,7 +272,7 @@ impl Drained {
 #[derive(Debug)]
 #[must_use]
 pub struct Unconfirmed {
-    session: Session,
+    session: Box<Session>,
     needed: Vec<Needed>,
     soundness: Soundness,
     marker: Marker,
@@ -288,7 +306,7 @@ impl Unconfirmed {
 #[derive(Debug)]
 #[must_use]
 pub struct Confirmed {
-    session: Session,
+    session: Box<Session>,
     soundness: Soundness,
     marker: Marker,
 }
@@ -302,7 +320,7 @@ impl Confirmed {
         };
         tracing::info!(checkpoint = marker.id.0, %doubt, "replacing the transactional producer");
         expect_marker(&session, &marker, at_most)?;
-        let session = session.rotate(at_most)?;
+        let session = Box::new(session.rotate(at_most)?);
         expect_marker(&session, &marker, at_most)?;
         Ok(TransactionalProducer { session })
     }
