@@ -127,6 +127,11 @@ impl FileSink {
         self.state(Staged::default())
     }
 
+    /// The sink's name in the job file.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Writes rows, a line each: the value, with raw newlines (which JSON allows between its tokens only) as spaces, and
     /// `null` for a null value.
     pub fn write(&mut self, rows: &Rows) -> Result<(), SinkError> {
