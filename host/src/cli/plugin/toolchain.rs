@@ -51,6 +51,8 @@ struct Found {
     path_has_target: bool,
     /// Whether rustup is on the path.
     rustup: bool,
+    /// Whether this is a system with Debian's packages.
+    apt: bool,
     /// Whether Debian's compiler, cargo and the library's source are there.
     debian: bool,
     /// A linker for WebAssembly.
@@ -73,7 +75,7 @@ fn choose(choice: Choice, found: &Found) -> Result<Toolchain, ToolchainError> {
         return Ok(Toolchain::Debian { linker: linker.clone() });
     }
     let (missing, install) = match choice {
-        Choice::Auto | Choice::Rustup if found.rustup || choice == Choice::Rustup => {
+        Choice::Auto | Choice::Rustup if found.rustup || !found.apt || choice == Choice::Rustup => {
             (format!("the standard library for `{TARGET}` is missing"), INSTALL_TARGET)
         }
         _ if found.debian => ("a linker (`rust-lld` or `wasm-ld`) is missing".to_owned(), "apt install lld"),
@@ -95,9 +97,25 @@ fn look(folder: &Path) -> Found {
     Found {
         path_has_target: sysroot.as_deref().is_some_and(has_target),
         rustup: in_path("rustup").is_some(),
+        apt: in_path("apt").is_some(),
         debian: debian_sysroot.as_ref().is_some_and(has_source) && Path::new(DEBIAN_CARGO).is_file(),
-        linker: own_linker.or_else(|| in_path("rust-lld")).or_else(|| in_path("wasm-ld")),
+        linker: own_linker.or_else(|| in_path("rust-lld")).or_else(|| in_path("wasm-ld")).or_else(installed_linker),
     }
+}
+
+/// The linker of any toolchain that rustup installed, for a path without rustup.
+fn installed_linker() -> Option<PathBuf> {
+    let home = std::env::var_os("RUSTUP_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".rustup")))?;
+    let folders = |folder: PathBuf| {
+        let mut paths: Vec<PathBuf> =
+            std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
+        paths.sort();
+        paths
+    };
+    let hosts =
+        folders(home.join("toolchains")).into_iter().flat_map(|toolchain| folders(toolchain.join("lib/rustlib")));
+    hosts.map(|host| host.join("bin/rust-lld")).find(|linker| linker.is_file())
 }
 
 /// Whether a toolchain has the compiled standard library for the target.
@@ -144,7 +162,7 @@ mod tests {
     use super::*;
 
     fn all() -> Found {
-        Found { path_has_target: true, rustup: true, debian: true, linker: Some("/l".into()) }
+        Found { path_has_target: true, rustup: true, apt: true, debian: true, linker: Some("/l".into()) }
     }
 
     #[test]
@@ -158,7 +176,8 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_with_the_line_that_installs_it() {
         let text = |choice, found: &Found| choose(choice, found).unwrap_err().to_string();
-        let bare = Found::default();
+        assert!(text(Choice::Auto, &Found::default()).ends_with("run `rustup target add wasm32-unknown-unknown`"));
+        let bare = Found { apt: true, ..Found::default() };
         assert!(text(Choice::Auto, &bare).ends_with("run `apt install rustc-web cargo-web rust-web-src lld`"));
         assert!(text(Choice::Rustup, &bare).ends_with("run `rustup target add wasm32-unknown-unknown`"));
         let rustup = Found { rustup: true, ..bare.clone() };
