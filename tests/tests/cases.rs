@@ -182,7 +182,8 @@ fn wait(child: &mut Child) -> Outcome<String> {
 }
 
 fn bless(case: &Path, there: &Path, ran: &Ran) -> Outcome<()> {
-    let write = |path: PathBuf, text: &str| fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()));
+    let write =
+        |path: PathBuf, text: &str| fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()));
     let remove = |path: PathBuf| {
         if path.exists() { fs::remove_file(&path).map_err(|error| error.to_string()) } else { Ok(()) }
     };
@@ -206,7 +207,8 @@ fn bless(case: &Path, there: &Path, ran: &Ran) -> Outcome<()> {
 
 fn compare(what: &str, expected: &str, found: &str, differences: &mut String) {
     if expected != found {
-        write!(differences, "{what} differs\n--- expected\n{expected}\n--- found\n{found}\n").expect("a String takes it");
+        write!(differences, "{what} differs\n--- expected\n{expected}\n--- found\n{found}\n")
+            .expect("a String takes it");
     }
 }
 
@@ -263,7 +265,9 @@ fn copy_plugins(there: &Path) -> Outcome<()> {
     let plugins = plugins();
     if !plugins.is_dir() {
         let missing = plugins.display();
-        return Err(format!("there are no plugins in {missing}; build them with `cargo xtask test` or `tidegate plugin build`"));
+        return Err(format!(
+            "there are no plugins in {missing}; build them with `cargo xtask test` or `tidegate plugin build`"
+        ));
     }
     for file in files(&plugins)?.iter().filter(|file| file.extension().is_some_and(|it| it == "wasm")) {
         let target = there.join("plugins").join(file.file_name().expect("a file has a name"));

@@ -58,7 +58,7 @@ shards = {shards}
 workers = {workers}
 
 [checkpoint]
-interval = "10ms"
+interval = "5ms"
 
 [batch]
 rows = {batch_rows}
@@ -119,14 +119,14 @@ fn a_kill_at_any_moment_of_a_checkpoint_loses_and_doubles_nothing() {
         "start-prepared:1",
         "started:1",
         "inject:2",
-        "aligned:3",
-        "flushed:3",
-        "collected:3",
-        "preparing:3",
-        "prepared:3",
-        "decided:3",
-        "applied:3",
-        "committed:3",
+        "aligned:2",
+        "flushed:2",
+        "collected:2",
+        "preparing:2",
+        "prepared:2",
+        "decided:2",
+        "applied:2",
+        "committed:2",
     ];
     for moment in moments {
         let payments = Payments::new(USUAL, RECORDS);
@@ -139,7 +139,7 @@ fn a_kill_at_any_moment_of_a_checkpoint_loses_and_doubles_nothing() {
 
 #[test]
 fn a_kill_in_recovery_loses_and_doubles_nothing() {
-    for (first, second) in [("prepared:3", "recovery:1"), ("prepared:3", "promoted:1"), ("preparing:3", "recovery:1")] {
+    for (first, second) in [("prepared:2", "recovery:1"), ("prepared:3", "promoted:1"), ("preparing:3", "recovery:1")] {
         let payments = Payments::new(USUAL, RECORDS);
         for moment in [first, second] {
             let run = payments.scene.run_and_kill(moment);

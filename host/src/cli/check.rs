@@ -9,6 +9,7 @@ use crate::config::{self, resolve};
 use crate::error::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
 use crate::plugin::{Description, Engine, PluginError};
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// What `tidegate check` takes.
@@ -104,6 +105,7 @@ fn summary(job: &Job, edges: usize) -> String {
         job.checkpoint.interval,
         job.store.display()
     );
+    // Writing to a `String` cannot fail.
     for source in &job.sources {
         let what = match &source.kind {
             SourceKind::File { pattern } => format!("reads `{}`", pattern.display()),
@@ -111,17 +113,17 @@ fn summary(job: &Job, edges: usize) -> String {
                 format!("reads topics `{}` of `{}`", topics.join("`, `"), connection.name)
             }
         };
-        text.push_str(&format!("  source `{}` {what}\n", source.name));
+        let _ = writeln!(text, "  source `{}` {what}", source.name);
     }
     for operator in &job.operators {
-        text.push_str(&format!("  operator `{}` runs `{}`\n", operator.name, operator.plugin.display()));
+        let _ = writeln!(text, "  operator `{}` runs `{}`", operator.name, operator.plugin.display());
     }
     for sink in &job.sinks {
         let what = match &sink.kind {
             SinkKind::File { path } => format!("writes `{}`", path.display()),
             SinkKind::Kafka { topic, connection, .. } => format!("writes topic `{topic}` of `{}`", connection.name),
         };
-        text.push_str(&format!("  sink `{}` {what}\n", sink.name));
+        let _ = writeln!(text, "  sink `{}` {what}", sink.name);
     }
     text
 }

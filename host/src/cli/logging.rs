@@ -42,7 +42,10 @@ pub fn start(format: Format, quiet: bool) {
         Format::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
     };
     if let Some(problem) = problem {
-        tracing::warn!(problem, "`{LOG_VARIABLE}` is not understood and left out; write it like `info` or `tidegate=debug`");
+        tracing::warn!(
+            problem,
+            "`{LOG_VARIABLE}` is not understood and left out; write it like `info` or `tidegate=debug`"
+        );
     }
 }
 

@@ -33,22 +33,34 @@ impl Rate {
 /// Notices records that go in while none come out.
 #[derive(Debug, Default)]
 pub struct Silence {
-    since: Duration,
     records_in: u64,
     records_out: u64,
+    /// When the first record after the last output went in; `None`: none did.
+    since: Option<Duration>,
+    /// When the last record went in.
+    moved_at: Duration,
     told: bool,
 }
 
 impl Silence {
-    /// Adds both counters' values at a time since the start. True once per silence, when it has lasted [`SILENCE`].
+    /// Adds both counters' values at a time since the start. True once per silence: when records have gone in for
+    /// [`SILENCE`], and still do, and none has come out.
     pub fn observe(&mut self, now: Duration, records_in: u64, records_out: u64) -> bool {
-        let came_out = records_out != self.records_out;
-        let nothing_since = records_in == self.records_in;
-        if came_out || (nothing_since && !self.told) {
-            *self = Silence { since: now, records_in, records_out, told: false };
+        if records_out != self.records_out {
+            *self = Silence { records_in, records_out, moved_at: now, ..Silence::default() };
             return false;
         }
-        if self.told || now.saturating_sub(self.since) < SILENCE {
+        if records_in != self.records_in {
+            self.records_in = records_in;
+            self.moved_at = now;
+            self.since.get_or_insert(now);
+        } else if now.saturating_sub(self.moved_at) >= SILENCE {
+            // The input has stopped as well: nothing is wrong with that.
+            self.since = None;
+        }
+        let is_silent = self.since.is_some_and(|since| now.saturating_sub(since) >= SILENCE);
+        let is_fed = now.saturating_sub(self.moved_at) < SILENCE / 2;
+        if self.told || !is_silent || !is_fed {
             return false;
         }
         self.told = true;
@@ -92,10 +104,10 @@ mod tests {
     fn input_without_output_is_told_once() {
         let mut silence = Silence::default();
         let told: Vec<u64> = (1..60).filter(|second| silence.observe(seconds(*second), second * 5, 0)).collect();
-        assert_eq!(told, [10]);
+        assert_eq!(told, [11]);
         assert!(!silence.observe(seconds(60), 300, 1), "output ends the silence");
         let again: Vec<u64> = (61..80).filter(|second| silence.observe(seconds(*second), second * 5, 1)).collect();
-        assert_eq!(again, [70]);
+        assert_eq!(again, [71]);
     }
 
     #[test]
@@ -104,6 +116,8 @@ mod tests {
         assert!((1..60).all(|second| !silence.observe(seconds(second), 7, 0)), "nothing arrives");
         let mut silence = Silence::default();
         assert!((1..60).all(|second| !silence.observe(seconds(second), second, second)), "both move");
+        let mut silence = Silence::default();
+        assert!((1..60).all(|second| !silence.observe(seconds(second), second / 20, 0)), "a record now and then");
     }
 
     #[test]

@@ -112,7 +112,8 @@ pub fn report(error: &dyn Error) {
     let mut text = format!("error: {error}");
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(&format!("\n  because: {error}"));
+        text.push_str("\n  because: ");
+        text.push_str(&error.to_string());
         cause = error.source();
     }
     logging::above_progress(|| {
@@ -149,6 +150,9 @@ mod tests {
         let line = ["tidegate", "run", "job.toml", "--fresh", "a", "--fresh", "b", "--log", "json", "--quiet"];
         let arguments = Arguments::try_parse_from(line).expect("the line is right");
         let Command::Run(run) = arguments.command else { panic!("the command is `run`") };
-        assert_eq!((run.fresh, run.log, run.quiet), (vec!["a".to_owned(), "b".to_owned()], logging::Format::Json, true));
+        assert_eq!(
+            (run.fresh, run.log, run.quiet),
+            (vec!["a".to_owned(), "b".to_owned()], logging::Format::Json, true)
+        );
     }
 }

@@ -45,7 +45,8 @@ impl Progress {
     pub fn start(job: &str, status: Arc<Status>, format: Format, quiet: bool) -> Progress {
         let (end, ended) = sync_channel(1);
         let bar = (format == Format::Text && !quiet && stderr().is_terminal()).then(|| bar(job));
-        let mut watcher = Watcher { status, bar, quiet, rate: Rate::default(), silence: Silence::default(), is_bounded: false };
+        let mut watcher =
+            Watcher { status, bar, quiet, rate: Rate::default(), silence: Silence::default(), is_bounded: false };
         let body = move || {
             let began = Instant::now();
             let mut line_at = LINE;
@@ -153,16 +154,17 @@ impl Watcher {
     }
 
     fn tell_silence(&self) {
-        match self.status.watermark_holder() {
-            Some(holder) => tracing::warn!(
+        if let Some(holder) = self.status.watermark_holder() {
+            tracing::warn!(
                 holder,
                 "records arrive but nothing comes out: this split holds the watermark back; if it is quiet, lower \
                  `idle_after` of its source's `watermark`; if it is behind, wait; else look at its timestamps"
-            ),
-            None => tracing::warn!(
+            );
+        } else {
+            tracing::warn!(
                 "records arrive but nothing comes out, and no split holds the watermark back; look whether the operators \
                  emit anything for this input"
-            ),
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ use super::values::{show_duration, show_size};
 use std::time::Duration;
 
 /// `transaction.timeout.ms` if a sink does not set it.
-const TRANSACTION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
+const TRANSACTION_TIMEOUT_DEFAULT: Duration = Duration::from_mins(10);
 
 /// Reports checkpoint and batch times that cannot work together.
 pub(super) fn times(top: &Table<'_>, checkpoint: Checkpointing, batch: BatchLimits) {

@@ -64,7 +64,7 @@ pub(super) fn connect(
     let inputs: Vec<Vec<Input>> = operators.iter().map(|operator| resolver.inputs(operator)).collect();
     let sink_inputs: Vec<Vec<SinkInput>> = sinks.iter().map(|sink| resolver.sink_inputs(sink)).collect();
     // A source that nothing reads is often one that is misspelled where it is read.
-    if !context.has_error_at(|key| key.contains(".inputs") || key.ends_with(".from")) {
+    if !context.has_error_at(|key| key.contains(".inputs") || key.rsplit('.').next() == Some("from")) {
         resolver.check_sources_are_read(&inputs, &sink_inputs);
     }
     let order = order(context, nodes, &operators, &inputs);

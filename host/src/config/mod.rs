@@ -72,7 +72,7 @@ fn read(path: &Path) -> Result<String, ConfigErrors> {
     let bytes = std::fs::read(path).map_err(|error| whole(format!("cannot read the job file ({error})")))?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = valid.split(|byte| *byte == b'\n').count();
         whole(format!("line {line} is not UTF-8; save the file as UTF-8"))
     })
 }

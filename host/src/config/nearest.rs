@@ -17,7 +17,7 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
 }
 
 /// A hint: the nearest candidate, or all of them if there are few, or nothing.
-pub(crate) fn hint<'a>(word: &str, candidates: &[&'a str]) -> String {
+pub(crate) fn hint(word: &str, candidates: &[&str]) -> String {
     if let Some(known) = nearest(word, candidates.iter().copied()) {
         return format!("the nearest is `{known}`");
     }

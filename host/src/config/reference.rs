@@ -6,6 +6,7 @@
 use super::keys::sections::ALL;
 use super::keys::{Absent, Key, Kind, Section};
 use super::values::{show_duration, show_size};
+use std::fmt::Write;
 
 /// A job file with every key, checked by a test.
 const COMPLETE: &str = include_str!("complete.toml");
@@ -29,7 +30,8 @@ pub fn reference() -> String {
     for section in ALL {
         text.push_str(&render(section));
     }
-    text.push_str(&format!("\n## Everything in one file\n\n```toml\n{COMPLETE}```\n"));
+    // Writing to a `String` cannot fail.
+    let _ = write!(text, "\n## Everything in one file\n\n```toml\n{COMPLETE}```\n");
     text
 }
 
@@ -38,7 +40,8 @@ fn render(section: &Section) -> String {
     let mut text =
         format!("\n## {title}\n\n{}\n\n| key | value | without it | |\n| --- | --- | --- | --- |\n", section.doc);
     for key in section.keys {
-        text.push_str(&format!("| `{}` | {} | {} | {} |\n", key.name, value(key), absent(key), key.doc));
+        let (name, doc) = (key.name, key.doc);
+        let _ = writeln!(text, "| `{name}` | {} | {} | {doc} |", value(key), absent(key));
     }
     text
 }

@@ -68,8 +68,8 @@ impl Plan {
 pub fn resolve(job: &Job, descriptions: &[Description]) -> Result<Plan, ConfigErrors> {
     assert_eq!(job.operators.len(), descriptions.len(), "each operator has a description");
     let mut resolver = Resolver { job, descriptions, edges: Vec::new(), errors: Vec::new() };
-    resolver.into_operators();
-    resolver.into_sinks();
+    resolver.connect_operators();
+    resolver.connect_sinks();
     resolver.check_ports_are_connected();
     if resolver.errors.is_empty() {
         Ok(Plan { descriptions: descriptions.to_vec(), edges: resolver.edges })
@@ -98,7 +98,7 @@ impl Resolver<'_> {
         self.errors.push(ConfigError::at(&self.job.places, key, what));
     }
 
-    fn into_operators(&mut self) {
+    fn connect_operators(&mut self) {
         let (job, descriptions) = (self.job, self.descriptions);
         for (at, operator) in job.operators.iter().enumerate() {
             let ports = &descriptions[at].inputs;
@@ -119,7 +119,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn into_sinks(&mut self) {
+    fn connect_sinks(&mut self) {
         let job = self.job;
         for (at, sink) in job.sinks.iter().enumerate() {
             for input in &sink.from {

@@ -66,7 +66,7 @@ fn file(table: &Table<'_>) -> SinkKind {
     {
         table.error("path", format!("`{}` is a folder, wanted a file", path.display()));
     }
-    SinkKind::File { path: path.unwrap_or_else(PathBuf::new) }
+    SinkKind::File { path: path.unwrap_or_default() }
 }
 
 fn key(table: &Table<'_>) -> SinkKey {

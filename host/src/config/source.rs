@@ -126,7 +126,7 @@ fn file(table: &Table<'_>) -> SourceKind {
     if !table.has("timestamp") {
         table.missing("timestamp", "a file's lines have no time of their own; write `timestamp = { field = \"…\" }`");
     }
-    SourceKind::File { pattern: pattern.unwrap_or_else(PathBuf::new) }
+    SourceKind::File { pattern: pattern.unwrap_or_default() }
 }
 
 /// A word or a time, as a string or as a time of TOML's own.

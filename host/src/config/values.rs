@@ -131,15 +131,15 @@ mod tests {
     #[test]
     fn durations_need_a_unit() {
         assert_eq!(duration("5ms"), Ok(Duration::from_millis(5)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
-        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         for wrong in ["1", "1.5", "", "s", "1 parsec", "-1s"] {
             let error = duration(wrong).expect_err(wrong);
             assert!(error.contains("\"1s\""), "{error}");
         }
         assert_eq!(show_duration(Duration::from_millis(1500)), "1s500ms");
-        assert_eq!(show_duration(Duration::from_secs(60)), "1m");
+        assert_eq!(show_duration(Duration::from_mins(1)), "1m");
     }
 
     #[test]

@@ -66,6 +66,7 @@ pub(super) fn top_level(bytes: &[u8]) -> impl Iterator<Item = Result<Payload<'_>
     })
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]
 pub(super) fn broken(error: BinaryReaderError) -> String {
     format!("it is not valid WebAssembly: {error}; build it again")
 }

@@ -37,9 +37,9 @@ impl AccessorIndices {
 
     pub(super) fn load(&self, mut store: impl AsContextMut, instance: &Instance) -> wasmtime::Result<Accessors> {
         Ok(Accessors {
-            get: instance.get_typed_func(&mut store, &self.get)?,
-            set: instance.get_typed_func(&mut store, &self.set)?,
-            grow: instance.get_typed_func(&mut store, &self.grow)?,
+            get: instance.get_typed_func(&mut store, self.get)?,
+            set: instance.get_typed_func(&mut store, self.set)?,
+            grow: instance.get_typed_func(&mut store, self.grow)?,
         })
     }
 }

@@ -238,8 +238,8 @@ fn fill_memory(memory: &mut [u8], image: &MemoryDelta) -> Result<(), String> {
     if image.data.len() != image.pages.len() * PAGE_BYTES {
         return Err(format!("{} bytes for {} pages", image.data.len(), image.pages.len()));
     }
-    if let Some(pair) = image.pages.windows(2).find(|pair| pair[0] >= pair[1]) {
-        return Err(format!("page {} comes before page {}", pair[0], pair[1]));
+    if let Some([before, after]) = image.pages.windows(2).find(|pair| pair[0] >= pair[1]) {
+        return Err(format!("page {before} comes before page {after}"));
     }
     if let Some(last) = image.pages.last()
         && *last as usize >= page_count

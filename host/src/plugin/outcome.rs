@@ -59,8 +59,8 @@ fn port_index(port: u32, outputs: &[Port], what: &str) -> Result<PortIndex, Stri
 
 /// Strictly, so that no row comes twice.
 fn ascending(rows: &[u32], end: usize, what: &dyn Display) -> Result<(), String> {
-    if let Some(pair) = rows.windows(2).find(|pair| pair[0] >= pair[1]) {
-        return Err(format!("{what} do not ascend: {} comes before {}", pair[0], pair[1]));
+    if let Some([before, after]) = rows.windows(2).find(|pair| pair[0] >= pair[1]) {
+        return Err(format!("{what} do not ascend: {before} comes before {after}"));
     }
     in_range(rows, end, what)
 }
@@ -97,8 +97,8 @@ fn batch(raw: types::BatchResult, port: &str) -> Result<Batch, String> {
 
 fn headers(raw: types::HeadersResult, rows: usize, port: &str) -> Result<Option<Headers>, String> {
     let place = |part| Place { port, part };
-    if let Some(pair) = raw.rows.windows(2).find(|pair| pair[0] > pair[1]) {
-        return Err(format!("{} do not ascend: {} comes before {}", place("header rows"), pair[0], pair[1]));
+    if let Some([before, after]) = raw.rows.windows(2).find(|pair| pair[0] > pair[1]) {
+        return Err(format!("{} do not ascend: {before} comes before {after}", place("header rows")));
     }
     in_range(&raw.rows, rows, &place("header rows"))?;
     let names = bytes_column(raw.names, raw.rows.len(), &place("header names"))?;
@@ -115,8 +115,7 @@ fn bytes_column(raw: types::BytesColumnResult, rows: usize, place: &Place<'_>) -
     if ends.len() != rows {
         return Err(format!("{place} has {} ends for {rows} rows", ends.len()));
     }
-    // Without a branch in the loop, so that the compiler takes many at a time.
-    if !ends.windows(2).fold(true, |sorted, pair| sorted & (pair[0] <= pair[1])) {
+    if !ends.is_sorted() {
         return Err(format!("the ends of {place} do not ascend"));
     }
     let last = ends.last().copied().unwrap_or(0);

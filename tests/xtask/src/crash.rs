@@ -90,6 +90,7 @@ struct Known {
 impl Known {
     fn begin_life(&mut self) {
         self.before = self.committed;
+        self.records = self.before;
         self.unfinished = None;
     }
 

@@ -78,9 +78,9 @@ impl KafkaSession {
     fn answer(&mut self, order: &str) -> Outcome<String> {
         let mut line = String::new();
         self.answers.read_line(&mut line).doing("read the Kafka session's answer")?;
-        match line.trim_end().split_once(' ') {
-            Some(("ok", answer)) => Ok(answer.to_owned()),
-            _ => Err(Failure::Program {
+        match line.strip_prefix("ok") {
+            Some(answer) => Ok(answer.trim().to_owned()),
+            None => Err(Failure::Program {
                 command: format!("kafka_session: {}", order.replace('\t', " ")),
                 outcome: format!("answered `{}`", line.trim_end()),
             }),

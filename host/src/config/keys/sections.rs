@@ -5,10 +5,10 @@ use std::time::Duration;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 /// Longer than any retention that is meant: `max_ahead` and the like.
-const YEARS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const YEARS: Duration = Duration::from_hours(100 * 365 * 24);
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;

@@ -1,0 +1,210 @@
+//! Payments from a real Kafka, alerts to it: a read_committed reader gets exactly those of an independent recount, whatever
+//! the shape of the job, and whenever it is killed.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use tidegate_tests::broker;
+use tidegate_tests::judge::NewRecord;
+use tidegate_tests::scene::{Scene, plugin};
+use xtask::generate::{Plan, generate};
+use xtask::recount::{Alert, Found, Recount, Rule};
+
+const RECORDS: u64 = 200_000;
+
+/// Jobs and topics of one test binary share a broker, so each has a number of its own.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// What a job is varied in, one factor at a time.
+#[derive(Clone, Copy)]
+struct Shape {
+    partitions: u16,
+    workers: u16,
+    shards: u16,
+    batch_rows: usize,
+}
+
+const USUAL: Shape = Shape { partitions: 4, workers: 2, shards: 16, batch_rows: 1024 };
+
+struct Payments {
+    scene: Scene,
+    alerts_topic: String,
+    expected: Vec<Alert>,
+}
+
+impl Payments {
+    fn new(shape: Shape) -> Payments {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let (payments, alerts) = (format!("payments-{number}"), format!("alerts-{number}"));
+        let broker = broker::shared();
+        broker.create_topic(&payments, shape.partitions.into(), &[]);
+        broker.create_topic(&alerts, 3, &[]);
+        let mut recount = Recount::new(Rule::default());
+        let mut records = Vec::new();
+        let take = |payment: xtask::generate::Payment<'_>| -> Result<(), xtask::recount::BadLine> {
+            recount.add(payment.json)?;
+            let partition = (payment.index % u64::from(shape.partitions)) as i32;
+            records.push((partition, payment.json.to_vec(), payment.timestamp_ms));
+            Ok(())
+        };
+        generate(Plan::new(RECORDS), take).expect("payments are JSON");
+        let records = records.iter().map(|(partition, json, timestamp)| NewRecord {
+            partition: *partition,
+            key: None,
+            value: Some(json),
+            timestamp: *timestamp,
+        });
+        broker.produce(&payments, records);
+        let scene = Scene::new(env!("CARGO_BIN_EXE_tidegate-probed"));
+        scene.write_job(&job(number, shape));
+        Payments { scene, alerts_topic: alerts, expected: recount.alerts() }
+    }
+
+    /// What a read_committed reader gets now.
+    fn found(&self) -> Found {
+        let mut found = Found::default();
+        for record in broker::shared().read_committed(&self.alerts_topic) {
+            let user = String::from_utf8(record.key.clone().expect("an alert has a key")).expect("a user is text");
+            let alert: Alert = serde_json::from_str(record.text()).expect("an alert is JSON");
+            assert_eq!(alert.user_id, user, "an alert's key is its user");
+            assert_eq!(record.timestamp, alert.window_end - 1, "an alert's timestamp is its window's last millisecond");
+            found.add(record.text().as_bytes());
+        }
+        found
+    }
+
+    fn expect_exact(&self, what: &str) {
+        assert!(self.expected.len() > 100, "only {} alerts are expected: this tests nothing", self.expected.len());
+        let verdict = self.found().compare(&self.expected);
+        assert!(verdict.is_exact(), "{what}: {verdict:?}");
+    }
+
+    /// Nobody may see part of what is not finished: what is there is right and there once, if not yet complete.
+    fn expect_nothing_wrong(&self, what: &str) {
+        let verdict = self.found().compare(&self.expected);
+        assert!(verdict.duplicated == 0 && verdict.wrong == 0, "{what}: {verdict:?}");
+    }
+
+    fn kill(&self, moment: &str) {
+        let run = self.scene.run_and_kill(moment);
+        assert!(run.was_killed(), "the kill at {moment} did not hit: {:?}\n{}", run.status, run.log);
+        self.expect_nothing_wrong(moment);
+    }
+}
+
+fn job(number: u32, shape: Shape) -> String {
+    let Shape { workers, shards, batch_rows, .. } = shape;
+    format!(
+        r#"format = 1
+name = "fraud-{number}"
+shards = {shards}
+workers = {workers}
+
+[checkpoint]
+interval = "10ms"
+
+[batch]
+rows = {batch_rows}
+
+[connection.main]
+kind = "kafka"
+brokers = ["{}"]
+
+[source.payments]
+connection = "main"
+topics = ["payments-{number}"]
+until = "latest"
+key = "/user_id"
+timestamp = {{ field = "/timestamp", format = "unix_ms" }}
+watermark = {{ max_out_of_orderness = "5s" }}
+
+[operator.detector]
+plugin = "{}"
+inputs = {{ main = "payments" }}
+config = {{ threshold = 10, window = "1m" }}
+discard = ["late"]
+
+[sink.alerts]
+connection = "main"
+topic = "alerts-{number}"
+from = ["detector.alerts"]
+"#,
+        broker::shared().address(),
+        plugin("fraud_detector").display()
+    )
+}
+
+#[test]
+fn every_shape_of_the_job_gives_exactly_the_recounted_alerts() {
+    let shapes = [
+        USUAL,
+        Shape { partitions: 2, ..USUAL },
+        Shape { workers: 1, ..USUAL },
+        Shape { workers: 3, ..USUAL },
+        Shape { shards: 1, ..USUAL },
+        Shape { batch_rows: 1, ..USUAL },
+    ];
+    for shape in shapes {
+        let what = format!(
+            "{} partitions, {} workers, {} shards, {} rows a batch",
+            shape.partitions, shape.workers, shape.shards, shape.batch_rows
+        );
+        let payments = Payments::new(shape);
+        payments.scene.run().expect_success(&what);
+        payments.expect_exact(&what);
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_of_a_checkpoint_loses_and_doubles_nothing() {
+    let moments = [
+        "start-prepared:1",
+        "before-marker:1",
+        "before-confirm:1",
+        "aligned:2",
+        "preparing:2",
+        "prepared:2",
+        "before-marker:3",
+        "before-confirm:3",
+        "committed:2",
+    ];
+    for moment in moments {
+        let payments = Payments::new(USUAL);
+        payments.kill(moment);
+        payments.scene.run().expect_success(moment);
+        payments.expect_exact(moment);
+    }
+}
+
+#[test]
+fn a_kill_in_recovery_loses_and_doubles_nothing() {
+    let pairs = [
+        ("before-confirm:3", "looked:1"),
+        ("before-confirm:3", "promoted:1"),
+        ("before-marker:3", "recovery:1"),
+        ("before-marker:3", "rolled-back:1"),
+    ];
+    for (first, second) in pairs {
+        let payments = Payments::new(USUAL);
+        payments.kill(first);
+        payments.kill(second);
+        payments.scene.run().expect_success(second);
+        payments.expect_exact(second);
+    }
+}
+
+#[test]
+fn an_instance_with_an_empty_store_beside_a_used_one_stops_and_fences_nobody() {
+    let payments = Payments::new(USUAL);
+    payments.kill("committed:2");
+    let kept = payments.scene.path("kept.redb");
+    let store = std::fs::read_dir(payments.scene.folder())
+        .expect("the folder is read")
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "redb"))
+        .expect("the job has a store");
+    std::fs::rename(&store, &kept).expect("the store is put aside");
+    let run = payments.scene.run();
+    assert_eq!(run.status.code(), Some(78), "a person must look:\n{}", run.log);
+    std::fs::rename(&kept, &store).expect("the store is put back");
+    payments.scene.run().expect_success("with its own store");
+    payments.expect_exact("with its own store");
+}
