@@ -29,7 +29,7 @@ pub enum Command {
     Shutdown,
 }
 
-/// Bytes that wait between threads, over all lanes of a job, and the most there ever were. For the page, and for the test
+/// Bytes that wait between threads, on all lanes of a job or parked before them, and the most there ever were. For the page, and for the test
 /// that a slow sink does not grow memory.
 #[derive(Debug, Default)]
 pub struct QueuedBytes {
@@ -213,6 +213,16 @@ impl LaneSender {
         self.shared.queued.add(bytes);
         self.shared.wake();
         Ok(Offered::Taken)
+    }
+
+    /// Counts bytes that are parked at the sender until this lane has room.
+    pub fn park(&self, bytes: usize) {
+        self.shared.queued.add(bytes);
+    }
+
+    /// Counts bytes that are parked no longer.
+    pub fn unpark(&self, bytes: usize) {
+        self.shared.queued.sub(bytes);
     }
 
     /// Puts a message on the lane, waiting for room. For sources only: a worker that waited here could wait for itself.

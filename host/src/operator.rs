@@ -215,11 +215,6 @@ impl Operator {
         (is_behind || is_waiting).then(|| if is_waiting { Duration::from_millis(1) } else { ANNOUNCE_AFTER })
     }
 
-    /// Bytes of output that wait for room.
-    pub fn parked_bytes(&self) -> usize {
-        self.outbox.size_bytes()
-    }
-
     fn take(&mut self, from: LaneInput, target: Target, rows: &Rows, watermark: Watermark) -> Result<(), JobError> {
         // Rows for an operator always come whole: an outlet copies a selection into batches of its own.
         let mut columns = std::mem::take(&mut self.columns);

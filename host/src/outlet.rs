@@ -78,8 +78,9 @@ impl Outbox {
     /// Sends what fits. `true`: everything is out; `false`: a lane is full, and the thread is unparked when it has room.
     pub fn send(&mut self) -> Result<bool, Closed> {
         while let Some((lane, message)) = self.queue.pop_front() {
+            let bytes = message.size_bytes();
             match lane.try_send(message)? {
-                Offered::Taken => {}
+                Offered::Taken => lane.unpark(bytes),
                 Offered::Full(message) => {
                     self.queue.push_front((lane, message));
                     return Ok(false);
@@ -92,7 +93,9 @@ impl Outbox {
     /// Sends everything, waiting for room. For sources only.
     pub fn send_all(&mut self) -> Result<(), Closed> {
         while let Some((lane, message)) = self.queue.pop_front() {
+            let bytes = message.size_bytes();
             lane.send(message)?;
+            lane.unpark(bytes);
         }
         Ok(())
     }
@@ -104,12 +107,8 @@ impl Outbox {
 
     /// Adds a message to the end.
     pub fn push(&mut self, lane: &LaneSender, message: Message) {
+        lane.park(message.size_bytes());
         self.queue.push_back((lane.clone(), message));
-    }
-
-    /// Bytes that wait here.
-    pub fn size_bytes(&self) -> usize {
-        self.queue.iter().map(|(_, message)| message.size_bytes()).sum()
     }
 }
 

@@ -102,6 +102,8 @@ impl Scene {
         let mut command = Command::new(&self.program);
         command.arg("run").arg(self.path("job.toml")).args(arguments).stdin(Stdio::null());
         command.stdout(file.try_clone().expect("a second handle of the log")).stderr(file);
+        // The numbers of a run's end are debug events.
+        command.env("TIDEGATE_LOG", "tidegate::job=debug,info");
         if let Some(at) = kill_at {
             command.env("TIDEGATE_KILL_AT", at);
         }
