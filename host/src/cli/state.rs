@@ -2,13 +2,13 @@
 //!
 //! Prints; what is in the store is for [`crate::state::inspect`] to say.
 
+use crate::checkpoint::record::{Decider, Position, SinkState, SplitState};
+use crate::ids::Watermark;
+use crate::state::inspect::{CheckpointState, InspectedCheckpoint, InspectedOperator, Inspection, inspect as look};
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
-use crate::checkpoint::record::{Decider, Position, SinkState, SplitState};
-use crate::ids::Watermark;
-use crate::state::inspect::{CheckpointState, InspectedCheckpoint, InspectedOperator, Inspection, inspect as look};
 
 /// What `tidegate state inspect` takes.
 #[derive(Debug, clap::Args)]

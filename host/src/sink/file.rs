@@ -366,8 +366,13 @@ impl FileSink {
     /// Refuses once something failed.
     fn check(&self) -> Result<(), SinkError> {
         let Some(latched) = &self.latch else { return Ok(()) };
-        let (sink, what) = (self.name.clone(), format!("is not used any more after an earlier failure ({})", latched.what));
-        Err(if latched.is_stop { SinkError::Stop { sink, what } } else { SinkError::Failed { sink, what, cause: None } })
+        let (sink, what) =
+            (self.name.clone(), format!("is not used any more after an earlier failure ({})", latched.what));
+        Err(if latched.is_stop {
+            SinkError::Stop { sink, what }
+        } else {
+            SinkError::Failed { sink, what, cause: None }
+        })
     }
 
     /// Turns what was found into a stop, and remembers it.

@@ -66,7 +66,9 @@ pub enum StoreError {
         what: String,
     },
     /// The store belongs to another job.
-    #[error("store `{path}` belongs to job `{found}`, not to `{wanted}`; set another `store.path`, or give the job its name back")]
+    #[error(
+        "store `{path}` belongs to job `{found}`, not to `{wanted}`; set another `store.path`, or give the job its name back"
+    )]
     ForeignJob {
         /// The store's path.
         path: PathBuf,
@@ -118,7 +120,7 @@ pub enum StoreError {
         cause: io::Error,
     },
     /// Reading or writing failed. Whether the change is durable is not known: reopen and look.
-    #[error("store `{path}`: {doing} failed; start again, recovery will look at what is durable")]
+    #[error("store `{path}`: {doing} failed; mend what is wrong with the disk or the path, then start again")]
     Io {
         /// The store's path.
         path: PathBuf,
@@ -154,9 +156,24 @@ impl StoreError {
     /// Whether a new start may help.
     pub fn class(&self) -> FailureClass {
         match self {
-            StoreError::Locked { .. } | StoreError::DiskFull { .. } | StoreError::Engine { .. } => FailureClass::Restart,
+            StoreError::Locked { .. } | StoreError::DiskFull { .. } | StoreError::Engine { .. } => {
+                FailureClass::Restart
+            }
             // After EIO the cache may claim what the disk does not have, so nobody may go on by himself.
             StoreError::Io { cause, .. } if cause.raw_os_error() == Some(libc::EIO) => FailureClass::Stop,
+            // A path that is wrong stays wrong.
+            StoreError::Io { cause, .. }
+                if matches!(
+                    cause.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::PermissionDenied
+                        | io::ErrorKind::IsADirectory
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                FailureClass::Stop
+            }
             StoreError::Io { .. } => FailureClass::Restart,
             StoreError::Missing { .. }
             | StoreError::Damaged { .. }
@@ -220,9 +237,7 @@ impl StoreError {
             }
             Error::Io(cause) if cause.kind() == io::ErrorKind::NotFound => StoreError::Missing { path: owned },
             // What redb says of a file that does not begin like one of its own, or ends too early.
-            Error::Io(cause)
-                if matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
-            {
+            Error::Io(cause) if matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
                 StoreError::damaged(path, cause.to_string())
             }
             Error::Io(cause) => StoreError::io(path, doing, cause),

@@ -164,9 +164,8 @@ impl Store {
         self.expect_prepared(id, "committed")?;
         ledger.committed = Some(id);
         ledger.prepared = None;
-        let written = self.write("committing a checkpoint", |transaction, path| {
-            tables::put_ledger(transaction, path, &ledger)
-        });
+        let written =
+            self.write("committing a checkpoint", |transaction, path| tables::put_ledger(transaction, path, &ledger));
         self.latch.observe(written)?;
         self.contents.ledger = ledger;
         Ok(())
@@ -296,9 +295,7 @@ impl CheckpointRow {
             Ok(record) if record.id == id => {
                 Ok(StoredCheckpoint { record, digest: xxhash_rust::xxh3::xxh3_64(&self.record) })
             }
-            Ok(record) => {
-                Err(StoreError::damaged(path, format!("the row of checkpoint `{id}` holds `{}`", record.id)))
-            }
+            Ok(record) => Err(StoreError::damaged(path, format!("the row of checkpoint `{id}` holds `{}`", record.id))),
             Err(error) => {
                 Err(StoreError::damaged(path, format!("the record of checkpoint `{id}` cannot be decoded: {error}")))
             }
@@ -328,15 +325,20 @@ impl Latch {
         }
     }
 
-    /// Remembers a failure on its way out.
+    /// Remembers a failure on its way out, if the store is worth nothing after it.
     fn observe<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Err(error) = &result
-            && error.latches()
-        {
+        match result {
+            Err(error) if error.latches() => self.seal(Err(error)),
+            result => result,
+        }
+    }
+
+    /// Remembers a failure on its way out, whatever it is.
+    fn seal<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        result.inspect_err(|error| {
             let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
             // Only the first failure is kept; that a later one finds it set is the point.
             let _ = self.first.set((format!("{error}{cause}"), error.class()));
-        }
-        result
+        })
     }
 }

@@ -1,14 +1,10 @@
 //! What a row looks like as a line. Pure.
 
 use crate::columns::{Batch, Headers};
+use crate::dead_letter;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-
-/// Headers that a dead letter carries its story in.
-const REASON: &[u8] = b"tidegate.reason";
-const OPERATOR: &[u8] = b"tidegate.operator";
-const POSITION: &[u8] = b"tidegate.position";
 
 /// Appends a value and a newline.
 #[inline]
@@ -19,8 +15,7 @@ pub(super) fn push_value(out: &mut Vec<u8>, value: Option<&[u8]>) {
     };
     let start = out.len();
     out.extend_from_slice(value);
-    // No early end, so that the compiler can look at many bytes at once; there is hardly ever one.
-    if value.iter().fold(false, |found, byte| found | (*byte == b'\n') | (*byte == b'\r')) {
+    if value.contains(&b'\n') || value.contains(&b'\r') {
         for byte in &mut out[start..] {
             if matches!(*byte, b'\n' | b'\r') {
                 *byte = b' ';
@@ -106,10 +101,10 @@ impl<'a> DeadLetter<'a> {
         let last = headers.rows.partition_point(|of| *of as usize <= row);
         for entry in first..last {
             let (name, value) = (headers.names.bytes(entry), headers.values.get(entry));
-            let own = match name {
-                REASON => &mut self.reason,
-                OPERATOR => &mut self.operator,
-                POSITION => &mut self.position,
+            let own = match std::str::from_utf8(name) {
+                Ok(dead_letter::REASON) => &mut self.reason,
+                Ok(dead_letter::OPERATOR) => &mut self.operator,
+                Ok(dead_letter::POSITION) => &mut self.position,
                 _ => {
                     self.headers.push(Header::new(name, value));
                     continue;
@@ -123,12 +118,7 @@ impl<'a> DeadLetter<'a> {
 impl<'a> Header<'a> {
     fn new(name: &'a [u8], value: Option<&'a [u8]>) -> Header<'a> {
         let (name, value) = (Text::new(name), value.map(Text::new));
-        Header {
-            name_encoding: name.encoding(),
-            name,
-            value_encoding: value.as_ref().and_then(Text::encoding),
-            value,
-        }
+        Header { name_encoding: name.encoding(), name, value_encoding: value.as_ref().and_then(Text::encoding), value }
     }
 }
 
@@ -163,14 +153,14 @@ mod tests {
         add(0, b"other", Some(b"row 0"));
         add(1, b"trace", Some(b"\x80"));
         add(1, b"empty", None);
-        add(1, REASON, Some(b"not JSON"));
-        add(1, OPERATOR, Some(b"payments"));
-        add(1, POSITION, Some(b"payments[0]@17"));
+        add(1, dead_letter::REASON.as_bytes(), Some(b"not JSON"));
+        add(1, dead_letter::OPERATOR.as_bytes(), Some(b"payments"));
+        add(1, dead_letter::POSITION.as_bytes(), Some(b"payments[0]@17"));
         batch.headers = Some(headers);
 
         let mut out = Vec::new();
         push_dead_letter(&mut out, &batch, 1);
-        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(out.iter().position(|byte| *byte == b'\n'), Some(out.len() - 1));
         let found: serde_json::Value = serde_json::from_slice(&out).unwrap();
         let expected = json!({
             "reason": "not JSON",

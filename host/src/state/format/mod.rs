@@ -11,6 +11,8 @@
 //! context is the row's key, which is not stored a second time: a value that turns up under another key does not pass.
 
 pub(super) mod blocks;
+#[cfg(test)]
+mod golden;
 pub(super) mod parts;
 pub(super) mod rows;
 

@@ -32,8 +32,8 @@ impl Store {
         let Some(head) = heads.get(key).map_err(|error| StoreError::engine(path, doing, error))? else {
             return Err(damaged("its head is missing".into()));
         };
-        let head: ArtifactHead =
-            decode(FrameKind::Meta, key, head.value()).map_err(|error| StoreError::row(path, "a plugin's row", &error))?;
+        let head: ArtifactHead = decode(FrameKind::Meta, key, head.value())
+            .map_err(|error| StoreError::row(path, "a plugin's row", &error))?;
         let mut bytes = Vec::new();
         for part in 0..head.parts {
             let key = artifact_key(&hash.0, part);

@@ -4,10 +4,10 @@
 //! before it, and every checkpoint carries a digest of the snapshots that belong to it. Next room: `index`.
 
 use super::super::error::StoreError;
+use super::super::format::FrameKind;
 use super::super::format::rows::{
     ArtifactHead, CheckpointRow, Identity, Ledger, SnapshotHead, SnapshotKey, SnapshotKind, decode,
 };
-use super::super::format::FrameKind;
 use super::index::{Entry, Index};
 use super::{StoredCheckpoint, create, tables};
 use crate::checkpoint::record::Decider;
@@ -51,9 +51,8 @@ pub(in super::super) fn inspect_contents(path: &Path) -> Result<Contents, StoreE
         // A later call says what else is wrong with the path.
         _ => {}
     }
-    let read_only = create::quietly(path, || {
-        Ok(redb::Builder::new().set_cache_size(create::CACHE_BYTES).open_read_only(path))
-    })?;
+    let read_only =
+        create::quietly(path, || Ok(redb::Builder::new().set_cache_size(create::CACHE_BYTES).open_read_only(path)))?;
     match read_only {
         Ok(database) => read_database(path, &database),
         // The process that had it open was killed.

@@ -112,11 +112,8 @@ impl Store {
             let image = load::apply_chain(&tables, operator, *shard, chain)?;
             drop(tables);
 
-            let key = |entry: &Entry| SnapshotKey {
-                operator: operator.clone(),
-                shard: *shard,
-                checkpoint: entry.checkpoint,
-            };
+            let key =
+                |entry: &Entry| SnapshotKey { operator: operator.clone(), shard: *shard, checkpoint: entry.checkpoint };
             let doomed: Vec<Located> =
                 chain.iter().map(|entry| Located { key: key(entry), parts: entry.parts }).collect();
             snapshots::remove(transaction, path, &doomed)?;

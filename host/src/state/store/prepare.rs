@@ -116,7 +116,7 @@ impl<'a> Preparing<'a> {
     /// `OutOfOrder` if the record is of another checkpoint or attempt, or if `commits` is not the PREPARED one: a
     /// checkpoint is decided before the next one is prepared. Nothing was written then.
     pub fn finish(
-        self,
+        mut self,
         record: &CheckpointRecord,
         decider: &Decider,
         commits: Option<CheckpointId>,
@@ -126,22 +126,17 @@ impl<'a> Preparing<'a> {
             return Err(StoreError::out_of_order(&self.store.path, what));
         }
         let before = self.store.contents.ledger;
-        let ledger = Ledger {
-            highest: Some(self.id),
-            committed: commits.or(before.committed),
-            prepared: Some(self.id),
-        };
-        let plan = self.plan(ledger, record, decider);
+        let ledger =
+            Ledger { highest: Some(self.id), committed: commits.or(before.committed), prepared: Some(self.id) };
+        let (superseded, snapshots_digest) = self.extend_index(ledger);
+        let plan = self.plan(ledger, record, decider, superseded, snapshots_digest);
         let Preparing { store, transaction, id, .. } = self;
         let written = write_plan(&transaction, store, id, &plan).and_then(|()| {
             let doing = "preparing a checkpoint";
             transaction.commit().map_err(|error| StoreError::engine(&store.path, doing, error))
         });
-        store.latch.observe(written)?;
-        let stored = StoredCheckpoint {
-            record: record.clone(),
-            digest: xxhash_rust::xxh3::xxh3_64(&plan.row.record),
-        };
+        store.latch.seal(written)?;
+        let stored = StoredCheckpoint { record: record.clone(), digest: xxhash_rust::xxh3::xxh3_64(&plan.row.record) };
         plan.take_over(store, id);
         Ok(stored)
     }
@@ -158,16 +153,28 @@ impl<'a> Preparing<'a> {
         })
     }
 
-    /// What the transaction will leave behind.
-    fn plan(&self, ledger: Ledger, record: &CheckpointRecord, decider: &Decider) -> Plan {
-        let contents = &self.store.contents;
-        let mut index = contents.index.clone();
-        for ((operator, shard), entry) in &self.added {
-            index.push(operator, *shard, entry.clone());
+    /// Puts the new snapshots into the index and takes those out that nobody needs any more. Done before the write and in
+    /// place, since an index may be long: if the write fails, the latch keeps everybody from looking at it.
+    fn extend_index(&mut self, ledger: Ledger) -> (Vec<Located>, u64) {
+        let index = &mut self.store.contents.index;
+        for ((operator, shard), entry) in std::mem::take(&mut self.added) {
+            index.push(&operator, shard, entry);
         }
         let superseded = ledger.committed.map(|committed| index.superseded(committed)).unwrap_or_default();
         index.remove(&superseded);
+        (superseded, index.digest(self.id))
+    }
 
+    /// What else the transaction will leave behind.
+    fn plan(
+        &self,
+        ledger: Ledger,
+        record: &CheckpointRecord,
+        decider: &Decider,
+        superseded: Vec<Located>,
+        snapshots_digest: u64,
+    ) -> Plan {
+        let contents = &self.store.contents;
         let operators = match &self.operators {
             Some(operators) => operators.clone(),
             None => contents.last_row().map(|row| row.operators.clone()).unwrap_or_default(),
@@ -182,18 +189,16 @@ impl<'a> Preparing<'a> {
             .collect();
         let artifacts: BTreeMap<String, u64> =
             contents.artifacts.iter().chain(&self.artifacts).map(|(hash, bytes)| (hash.clone(), *bytes)).collect();
-        let (artifacts, artifacts_gone) =
-            artifacts.into_iter().partition(|(hash, _)| named.contains(hash.as_str()));
+        let (artifacts, artifacts_gone) = artifacts.into_iter().partition(|(hash, _)| named.contains(hash.as_str()));
         let row = CheckpointRow {
             prepared_at_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64),
-            snapshots_digest: index.digest(self.id),
+            snapshots_digest,
             operators,
             record: postcard::to_stdvec(record).expect("plain data always encodes"),
         };
         Plan {
             ledger,
             row,
-            index,
             superseded,
             rows_gone,
             artifacts,
@@ -208,7 +213,6 @@ impl<'a> Preparing<'a> {
 struct Plan {
     ledger: Ledger,
     row: CheckpointRow,
-    index: super::index::Index,
     superseded: Vec<Located>,
     rows_gone: Vec<CheckpointId>,
     artifacts: BTreeMap<String, u64>,
@@ -243,7 +247,6 @@ impl Plan {
     fn take_over(self, store: &mut Store, id: CheckpointId) {
         let contents = &mut store.contents;
         contents.ledger = self.ledger;
-        contents.index = self.index;
         contents.artifacts = self.artifacts;
         contents.rows.retain(|id, _| !self.rows_gone.contains(id));
         contents.rows.insert(id, self.row);

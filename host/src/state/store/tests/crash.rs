@@ -154,7 +154,7 @@ fn after_a_failed_sync_every_call_refuses_until_the_next_open() {
     assert!(last > first);
     for sync in first + 1..=last {
         let disk = FakeDisk::default();
-        disk.fail_at(sync);
+        disk.fail_at(sync, libc::EIO);
         let mut store = open(&disk).unwrap();
         prepare(&mut store, 0, None, &[]).unwrap();
         let error = prepare(&mut store, 1, Some(0), &[]).unwrap_err();
@@ -179,4 +179,21 @@ fn after_a_failed_sync_every_call_refuses_until_the_next_open() {
         let facts = store.facts().unwrap();
         assert!(facts.highest == Some(CheckpointId(0)) || facts.highest == Some(CheckpointId(1)));
     }
+}
+
+#[test]
+fn a_full_disk_says_so_and_leaves_the_last_checkpoint_intact() {
+    let disk = FakeDisk::default();
+    let mut store = open(&disk).unwrap();
+    prepare(&mut store, 0, None, &[(0, super::support::page(1, 1))]).unwrap();
+    store.commit(CheckpointId(0)).unwrap();
+    disk.fail_at(disk.syncs() + 1, libc::ENOSPC);
+    let error = prepare(&mut store, 1, None, &[(0, super::support::page(2, 2))]).unwrap_err();
+    assert!(matches!(error, StoreError::DiskFull { .. }), "{error}");
+    assert_eq!(error.class(), FailureClass::Restart);
+    assert!(matches!(store.facts(), Err(StoreError::Latched { class: FailureClass::Restart, .. })));
+    drop(store);
+    let store = open(&FakeDisk::with(disk.bytes())).unwrap();
+    assert_eq!(store.facts().unwrap().committed.unwrap().record.id, CheckpointId(0));
+    assert_eq!(load(&store, 0).unwrap().memories[0].pages, [1]);
 }

@@ -50,6 +50,9 @@ fn another_jobs_store_is_refused_by_name() {
 fn a_missing_folder_is_named() {
     let error = Store::open(Path::new("/no/such/folder/s.redb"), "job").unwrap_err();
     assert!(error.to_string().contains("does its folder exist"), "{error}");
+    assert_eq!(error.class(), FailureClass::Stop);
+    let error = Store::open(Path::new("/"), "job").unwrap_err();
+    assert_eq!(error.class(), FailureClass::Stop, "{error}");
 }
 
 #[test]
@@ -157,9 +160,7 @@ fn flipped_bytes_anywhere_are_never_a_panic_nor_a_wrong_image() {
         let disk = FakeDisk::with(flipped);
         let path = Path::new("fake.redb");
         let opened = create::quietly(path, || {
-            redb::Builder::new()
-                .create_with_backend(disk)
-                .map_err(|error| StoreError::engine(path, "opening", error))
+            redb::Builder::new().create_with_backend(disk).map_err(|error| StoreError::engine(path, "opening", error))
         });
         let Ok(store) = opened.and_then(|database| Store::with_database(path, database, "job")) else {
             noticed += 1;

@@ -22,7 +22,8 @@ struct State {
     /// The state at the sync where the disk stopped: what was durable, and what was on its way.
     frozen: Option<(Vec<u8>, Vec<Change>)>,
     freeze_at: Option<usize>,
-    fail_at: Option<usize>,
+    /// The sync that fails, and its error number.
+    fail_at: Option<(usize, i32)>,
 }
 
 #[derive(Debug, Clone)]
@@ -59,9 +60,9 @@ impl FakeDisk {
         self.state.lock().unwrap().freeze_at = Some(sync);
     }
 
-    /// Gives an I/O error at sync `sync` and no other.
-    pub(super) fn fail_at(&self, sync: usize) {
-        self.state.lock().unwrap().fail_at = Some(sync);
+    /// Gives an error at sync `sync` and no other.
+    pub(super) fn fail_at(&self, sync: usize, error: i32) {
+        self.state.lock().unwrap().fail_at = Some((sync, error));
     }
 
     pub(super) fn syncs(&self) -> usize {
@@ -137,8 +138,10 @@ impl StorageBackend for FakeDisk {
     fn sync_data(&self) -> Result<(), io::Error> {
         let mut state = self.state.lock().unwrap();
         state.syncs += 1;
-        if state.fail_at == Some(state.syncs) {
-            return Err(io::Error::from_raw_os_error(libc::EIO));
+        if let Some((sync, error)) = state.fail_at
+            && sync == state.syncs
+        {
+            return Err(io::Error::from_raw_os_error(error));
         }
         if state.freeze_at == Some(state.syncs) {
             state.frozen = Some((state.durable.clone(), state.unsynced.clone()));
