@@ -550,3 +550,31 @@ fn a_broker_that_does_not_answer_is_not_idleness_and_reading_goes_on_after_it() 
     reading.until(Polled::CaughtUp);
     reading.reader.verify().expect("the topic is the same");
 }
+
+#[test]
+fn a_log_that_was_cut_and_written_anew_stops_the_job() {
+    let broker = Broker::start(&Options::default());
+    broker.create_topic("source.cut", 1, &[]);
+    broker.produce("source.cut", ["a", "b", "c"].map(|value| record(0, value, 1)));
+    let source = source(&broker, "source.cut");
+    let mut reading = Reading::start(&source);
+    assert_eq!(values(&reading.take(3)), ["a", "b", "c"]);
+    let mut states = reading.states();
+    // A new leader epoch begins with the broker's next life.
+    broker.restart();
+    broker.produce("source.cut", ["d", "e", "f", "g", "h", "i"].map(|value| record(0, value, 1)));
+    // The log of a leader that lost what the old one had: the position is behind a record of the old epoch that this
+    // log does not have, though it has an offset like it.
+    let Position::Kafka { offset, leader_epoch, .. } = &mut states[0].position else { panic!("a Kafka position") };
+    assert!(*offset == 3 && *leader_epoch >= 0, "{offset} {leader_epoch}");
+    *offset = 7;
+    let error = Reading::open(&source, &states).until_error();
+    assert!(matches!(error, SourceError::Changed { .. }), "{error:?}");
+    assert!(error.to_string().contains("truncation"), "{error}");
+
+    // Where the epoch ends is a good position.
+    let mut states = reading.states();
+    let Position::Kafka { offset, .. } = &mut states[0].position else { panic!("a Kafka position") };
+    *offset = 3;
+    assert_eq!(values(&Reading::open(&source, &states).take_from(SplitIndex(0), 1)), ["d"]);
+}
