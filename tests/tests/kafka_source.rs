@@ -1,4 +1,6 @@
 //! The Kafka source against a real broker: where it starts, where it ends, what stops it, and what it survives.
+//!
+//! Clusters that cannot be used at all are in `kafka_source_refused`.
 
 #[path = "kafka_source/reading.rs"]
 mod reading;
@@ -12,10 +14,10 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use reading::{Reading, Seen, record, source, values};
 use std::time::{Duration, Instant};
 use tidegate::checkpoint::record::Position;
-use tidegate::config::model::{Secret, Start, Until};
+use tidegate::config::model::{Start, Until};
 use tidegate::ids::SplitIndex;
 use tidegate::source::{self, Discover, Polled, SourceError};
-use tidegate_tests::broker::{self, Broker, Options, SASL_USER};
+use tidegate_tests::broker::{self, Broker, Options};
 use tidegate_tests::judge::wait_until;
 
 const ANSWER: Duration = Duration::from_secs(30);
@@ -392,83 +394,6 @@ fn first_metadata(broker: &Broker, topic: &str) -> usize {
 }
 
 #[test]
-fn a_missing_topic_is_named() {
-    let source = source(broker::shared(), "source.nowhere");
-    let error = source::resolve(&source).expect_err("there is no such topic");
-    assert!(matches!(error, SourceError::Changed { .. }), "{error:?}");
-    assert!(error.to_string().contains("topic `source.nowhere` does not exist"), "{error}");
-}
-
-/// The error of a start, in bounded time, with its causes.
-fn start_error(source: &tidegate::config::model::Source) -> (SourceError, String) {
-    let began = Instant::now();
-    let error = source::resolve(source).expect_err("the cluster cannot be used");
-    assert!(began.elapsed() < Duration::from_secs(20), "it took {:?}", began.elapsed());
-    let cause = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
-    let text = format!("{error}: {cause}");
-    (error, text)
-}
-
-#[test]
-fn a_broker_that_is_down_is_named() {
-    let mut source = source(broker::shared(), "source.down");
-    reading::kind(&mut source).connection.brokers = vec!["127.0.0.1:9".to_owned()];
-    let (error, text) = start_error(&source);
-    assert!(matches!(error, SourceError::Failed { .. }), "{error:?}");
-    assert!(text.contains("no broker of connection `main` can be reached (`127.0.0.1:9`)"), "{text}");
-    assert!(text.contains("Connection refused"), "{text}");
-}
-
-#[test]
-fn an_advertised_address_that_leads_nowhere_is_named() {
-    let broker = broker::shared();
-    let misadvertised = broker.misadvertised();
-    let mut source = source(broker, "source.misadvertised");
-    reading::kind(&mut source).connection.brokers = vec![misadvertised.address().to_owned()];
-    let (error, text) = start_error(&source);
-    assert!(matches!(error, SourceError::Failed { .. }), "{error:?}");
-    assert!(text.contains("`advertised.listeners`"), "{text}");
-}
-
-fn with_properties(topic: &str, brokers: String, properties: &[(&str, &str)]) -> tidegate::config::model::Source {
-    let mut source = source(broker::shared(), topic);
-    let kind = reading::kind(&mut source);
-    kind.connection.brokers = vec![brokers];
-    kind.connection.properties =
-        properties.iter().map(|(name, value)| ((*name).to_owned(), Secret::new((*value).to_owned()))).collect();
-    source
-}
-
-#[test]
-fn wrong_credentials_are_named_and_not_shown() {
-    let properties = [
-        ("security.protocol", "sasl_plaintext"),
-        ("sasl.mechanism", "PLAIN"),
-        ("sasl.username", SASL_USER),
-        ("sasl.password", "surely wrong"),
-    ];
-    let (error, text) = start_error(&with_properties("source.sasl", broker::shared().sasl_address(), &properties));
-    assert!(matches!(error, SourceError::Changed { .. }), "{error:?}");
-    assert!(text.contains("refuse its credentials"), "{text}");
-    assert!(!text.contains("surely wrong"), "{text}");
-}
-
-#[test]
-fn tls_with_a_plain_port_is_named() {
-    let properties = [("security.protocol", "ssl")];
-    let (_, text) = start_error(&with_properties("source.tls", broker::shared().address(), &properties));
-    assert!(text.contains("TLS with the brokers of connection `main` fails"), "{text}");
-}
-
-#[test]
-fn a_certificate_that_cannot_be_read_is_an_error_of_the_configuration() {
-    let properties = [("security.protocol", "ssl"), ("ssl.ca.location", "/nowhere/ca.pem")];
-    let (error, text) = start_error(&with_properties("source.ca", broker::shared().address(), &properties));
-    assert!(matches!(error, SourceError::Changed { .. }), "{error:?}");
-    assert!(text.contains("cannot make a Kafka client"), "{text}");
-}
-
-#[test]
 fn a_record_of_ten_megabytes_arrives() {
     const BYTES: usize = 10 * 1024 * 1024;
     let broker = broker::shared();
@@ -549,4 +474,32 @@ fn a_broker_that_does_not_answer_is_not_idleness_and_reading_goes_on_after_it() 
     assert_eq!(values(&reading.take(1)), ["after"]);
     reading.until(Polled::CaughtUp);
     reading.reader.verify().expect("the topic is the same");
+}
+
+#[test]
+fn a_log_that_was_cut_and_written_anew_stops_the_job() {
+    let broker = Broker::start(&Options::default());
+    broker.create_topic("source.cut", 1, &[]);
+    broker.produce("source.cut", ["a", "b", "c"].map(|value| record(0, value, 1)));
+    let source = source(&broker, "source.cut");
+    let mut reading = Reading::start(&source);
+    assert_eq!(values(&reading.take(3)), ["a", "b", "c"]);
+    let mut states = reading.states();
+    // A new leader epoch begins with the broker's next life.
+    broker.restart();
+    broker.produce("source.cut", ["d", "e", "f", "g", "h", "i"].map(|value| record(0, value, 1)));
+    // The log of a leader that lost what the old one had: the position is behind a record of the old epoch that this
+    // log does not have, though it has an offset like it.
+    let Position::Kafka { offset, leader_epoch, .. } = &mut states[0].position else { panic!("a Kafka position") };
+    assert!(*offset == 3 && *leader_epoch >= 0, "{offset} {leader_epoch}");
+    *offset = 7;
+    let error = Reading::open(&source, &states).until_error();
+    assert!(matches!(error, SourceError::Changed { .. }), "{error:?}");
+    assert!(error.to_string().contains("truncation"), "{error}");
+
+    // Where the epoch ends is a good position.
+    let mut states = reading.states();
+    let Position::Kafka { offset, .. } = &mut states[0].position else { panic!("a Kafka position") };
+    *offset = 3;
+    assert_eq!(values(&Reading::open(&source, &states).take_from(SplitIndex(0), 1)), ["d"]);
 }

@@ -51,16 +51,12 @@ pub enum OffsetAt {
 }
 
 impl KafkaAdmin {
-    /// Makes a client of its own for questions. Each answers or fails within about `timeout`.
+    /// Makes a client of its own for questions: on a consumer's connection they would wait behind a fetch that waits for
+    /// records (400 ms, measured). Each answers or fails within about `timeout`.
     pub fn new(connection: &KafkaConnection, timeout: Duration) -> Result<KafkaAdmin, KafkaError> {
         let owned = [("allow.auto.create.topics", "false"), ("enable.metrics.push", "false")];
         let client = Client::new(connection, Role::Producer, &[], &owned, |_| {})?;
         Ok(KafkaAdmin { client: Arc::new(client), timeout })
-    }
-
-    /// Asks through a client that is there already.
-    pub(super) fn of(client: Arc<Client>, timeout: Duration) -> KafkaAdmin {
-        KafkaAdmin { client, timeout }
     }
 
     /// The same with another timeout.
@@ -138,7 +134,9 @@ impl KafkaAdmin {
             OffsetAt::Time(time) => (time.max(0), Reading::Plain),
             OffsetAt::StableTime(time) => (time.max(0), Reading::Committed),
         };
-        let doing = "asking for the offsets of partitions";
+        let mut topics: Vec<String> = partitions.iter().map(|partition| partition.topic.clone()).collect();
+        topics.dedup();
+        let doing = &format!("asking for offsets of {}", list(&topics));
         let deadline = Instant::now() + self.timeout;
         loop {
             let error = match self.offsets_once(doing, partitions, spec, reading, at) {
@@ -271,7 +269,23 @@ impl KafkaAdmin {
                 return Err(self.client.explain(&doing, code, &text));
             }
         }
-        Ok(())
+        self.await_leader(name)
+    }
+
+    /// Brokers learn of a new topic one after the other; until then the first reader would not find it.
+    fn await_leader(&self, name: &str) -> Result<(), KafkaError> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let result = self.topic(name);
+            match result {
+                Ok(info) if info.leaders.iter().all(|leader| *leader >= 0) => return Ok(()),
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Ok(_) if Instant::now() >= deadline => {
+                    return Err(self.client.no_answer(&format!("waiting for a leader of `{name}`"), self.timeout));
+                }
+                Ok(_) | Err(_) => std::thread::sleep(RETRY_PAUSE),
+            }
+        }
     }
 
     fn topic_info(
@@ -324,7 +338,7 @@ impl KafkaAdmin {
         let Some(entry) = found.iter().find(|entry| entry.at == *partition) else {
             return Err(self.client.no_answer(doing, self.timeout));
         };
-        self.client.check(&format!("{doing} (`{}` {})", partition.topic, partition.partition), code(entry.code))?;
+        self.client.check(&format!("{doing}, partition {}", partition.partition), code(entry.code))?;
         match entry.offset {
             offset if offset >= 0 => Ok(Some(offset)),
             -1 if is_time => Ok(None),

@@ -357,6 +357,8 @@ fn is_retriable(code: Code) -> bool {
         || matches!(
             code,
             Code::RD_KAFKA_RESP_ERR__IN_PROGRESS
+                // Offsets of a partition that has no leader now.
+                | Code::RD_KAFKA_RESP_ERR__NOENT
                 | Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE
                 | Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION
                 | Code::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT

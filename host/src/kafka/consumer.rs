@@ -3,10 +3,9 @@
 //! Owns the client, its settings and the queues. It keeps no position: the caller says where to start and how far it is.
 //! It joins no group. Next room: `visit`, one round of one queue; `signals`, how the library's threads wake us.
 
-use super::admin::KafkaAdmin;
-use super::client::{Client, Role, code};
+use super::client::{Client, Role, code, millis};
 use super::error::KafkaError;
-use super::partitions::{PartitionList, TopicPartition};
+use super::partitions::{PartitionList, TopicPartition, entries};
 use super::signals::{Signals, on_arrival};
 use super::visit::{Bounds, Fetched, Header, Round, Trouble, serve};
 use crate::config::model::KafkaConnection;
@@ -34,14 +33,24 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("socket.keepalive.enable", "true"),
 ];
 
-/// A broker without new records answers a fetch after this many milliseconds.
-const FETCH_WAIT_MS: &str = "500";
+/// A broker without new records answers a fetch after this many milliseconds. Only that answer shows the end of a
+/// partition, so it is also how late a bounded read learns that only control records are left.
+const FETCH_WAIT_MS: &str = "100";
 
 /// A broker whose answer is overdue by this much counts as not reachable.
 const ANSWER_OVERDUE: Duration = Duration::from_secs(2);
 
 /// Reports of the library wait at most this long to be read.
 const SERVICE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The library's main thread takes up assigned partitions one by one; nothing of it waits for the network.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two looks at whether it has.
+const SEEK_PAUSE: Duration = Duration::from_millis(2);
+
+/// What a seek says of a partition that is assigned but not taken up yet.
+const NOT_STARTED: c_int = Code::RD_KAFKA_RESP_ERR__STATE as c_int;
 
 /// Where to start reading a partition.
 #[derive(Debug, Clone)]
@@ -128,11 +137,6 @@ impl Consumer {
         })
     }
 
-    /// Asks the cluster through this consumer's connections.
-    pub fn admin(&self, timeout: Duration) -> KafkaAdmin {
-        KafkaAdmin::of(Arc::clone(&self.client), timeout)
-    }
-
     /// Starts to read partitions; they get the next numbers. Does not wait for the brokers.
     pub fn add(&mut self, starts: &[StartAt]) -> Result<(), KafkaError> {
         let doing = "assigning partitions";
@@ -157,7 +161,39 @@ impl Consumer {
         }
         // SAFETY: handle and list are live; the list is copied.
         let error = unsafe { native::rd_kafka_incremental_assign(self.client.as_ptr(), list.as_ptr()) };
-        self.client.check_object(doing, error)
+        self.client.check_object(doing, error)?;
+        self.compare_epochs(starts)
+    }
+
+    /// Has the library compare the leader epochs with the brokers' logs before it reads: 2.12 does so for a seek, but
+    /// for an assignment only by chance (when the metadata come later).
+    fn compare_epochs(&self, starts: &[StartAt]) -> Result<(), KafkaError> {
+        let doing = "starting to read partitions";
+        let began = Instant::now();
+        let mut left: Vec<&StartAt> =
+            starts.iter().filter(|start| start.leader_epoch.is_some() && start.offset > 0).collect();
+        while !left.is_empty() {
+            let mut list = PartitionList::new(left.len());
+            for start in &left {
+                list.add(&start.at, start.offset, start.leader_epoch);
+            }
+            let timeout = millis(SEEK_TIMEOUT);
+            // SAFETY: handle and list are live; each entry gets its own outcome.
+            let error = unsafe { native::rd_kafka_seek_partitions(self.client.as_ptr(), list.as_ptr(), timeout) };
+            self.client.check_object(doing, error)?;
+            let outcomes = entries(list.as_ptr());
+            for outcome in outcomes.iter().filter(|outcome| outcome.code != NOT_STARTED) {
+                self.client.check(doing, code(outcome.code))?;
+            }
+            left.retain(|start| outcomes.iter().any(|outcome| outcome.at == start.at && outcome.code == NOT_STARTED));
+            if !left.is_empty() {
+                if began.elapsed() >= SEEK_TIMEOUT {
+                    return Err(self.client.no_answer(doing, SEEK_TIMEOUT));
+                }
+                std::thread::sleep(SEEK_PAUSE);
+            }
+        }
+        Ok(())
     }
 
     /// Stops reading a partition, which keeps its number.
@@ -287,5 +323,5 @@ impl Consumer {
 fn fetch_wait(connection: &KafkaConnection) -> Duration {
     let set = connection.properties.iter().rev().find(|(name, _)| name == "fetch.wait.max.ms");
     let millis = set.map_or(FETCH_WAIT_MS, |(_, value)| value.reveal());
-    Duration::from_millis(millis.parse().unwrap_or(500))
+    Duration::from_millis(millis.parse().unwrap_or(0))
 }

@@ -46,7 +46,7 @@ impl KafkaReader {
         let name = &source.name;
         let splits: Vec<Split> = splits.iter().map(|state| Split::open(name, state)).collect::<Result<_, _>>()?;
         let consumer = Consumer::new(connection, group).map_err(|error| refused(name, error))?;
-        let admin = consumer.admin(START_TIMEOUT);
+        let admin = KafkaAdmin::new(connection, START_TIMEOUT).map_err(|error| refused(name, error))?;
         let known = match discover {
             // A bounded read has no use for partitions that came after its ends were fixed.
             Discover::Yes(all) if until.is_none() => Some(all),
