@@ -157,13 +157,13 @@ fn every_shape_of_the_job_gives_exactly_the_recounted_alerts() {
 fn a_kill_at_any_moment_of_a_checkpoint_loses_and_doubles_nothing() {
     let moments = [
         "start-prepared:1",
-        "before-marker:1",
-        "before-confirm:1",
+        "marked:1",
+        "unconfirmed:1",
         "aligned:2",
         "preparing:2",
         "prepared:2",
-        "before-marker:3",
-        "before-confirm:3",
+        "marked:2",
+        "unconfirmed:2",
         "committed:2",
     ];
     for moment in moments {
@@ -177,10 +177,10 @@ fn a_kill_at_any_moment_of_a_checkpoint_loses_and_doubles_nothing() {
 #[test]
 fn a_kill_in_recovery_loses_and_doubles_nothing() {
     let pairs = [
-        ("before-confirm:3", "looked:1"),
-        ("before-confirm:3", "promoted:1"),
-        ("before-marker:3", "recovery:1"),
-        ("before-marker:3", "rolled-back:1"),
+        ("unconfirmed:2", "looked:1"),
+        ("unconfirmed:2", "promoted:1"),
+        ("marked:2", "recovery:1"),
+        ("marked:2", "rolled-back:1"),
     ];
     for (first, second) in pairs {
         let payments = Payments::new(USUAL);

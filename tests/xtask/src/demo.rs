@@ -81,7 +81,8 @@ fn print_verdict(verdict: &Verdict) {
             ("wrong", verdict.wrong),
         ])
     );
-    println!("lost {}, duplicated {}\n", verdict.lost, verdict.duplicated);
+    let end = if verdict.is_exact() { "exactly once" } else { "NOT exactly once" };
+    println!("lost {}, duplicated {}: {end}\n", verdict.lost, verdict.duplicated);
 }
 
 fn print_alert(alerts: &Path) -> Outcome<()> {
@@ -96,7 +97,7 @@ fn print_operator() -> Outcome<()> {
     let text = fs::read_to_string(&path).at("read", &path)?;
     println!("The operator ({}):\n", places::from_root(&path));
     for line in operator_lines(&text) {
-        println!("  {line}");
+        println!("{}", format!("  {line}").trim_end());
     }
     println!();
     Ok(())
@@ -111,10 +112,15 @@ fn operator_lines(text: &str) -> impl Iterator<Item = &str> {
 fn print_next(launch: &Launch) {
     let job = places::from_root(&launch.job);
     let store = places::from_root(&launch.job.with_extension("redb"));
+    let host = places::from_root(&places::host());
     println!("Next:\n");
-    println!("  target/release/tidegate check {job}             what a job file says, before it runs");
-    println!("  target/release/tidegate state inspect {store}   what a killed and finished job has kept");
-    println!("  cargo xtask bench fraud                         how fast it is on this machine, on files and on Kafka");
+    for (command, why) in [
+        (format!("{host} check {job}"), "what can be known of a job before it runs"),
+        (format!("{host} state inspect {store}"), "what the job has kept, and where it is"),
+        ("cargo xtask bench fraud".to_owned(), "how fast it is here, on files and on a real Kafka"),
+    ] {
+        println!("  {command}\n      {why}");
+    }
 }
 
 #[cfg(test)]
