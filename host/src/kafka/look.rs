@@ -22,7 +22,8 @@ pub(super) const QUESTION: Duration = Duration::from_secs(3);
 const PAUSE_UNANSWERED: Duration = Duration::from_millis(50);
 /// Answers that say "undecided" for this long mean that nobody is about to decide.
 const UNDECIDED_MAX: Duration = Duration::from_secs(10);
-/// The longest pause between two questions about a transaction that is about to be decided.
+/// The pauses between questions about a transaction that is about to be decided, usually within 3 ms.
+const PAUSE_UNDECIDED_MIN: Duration = Duration::from_micros(250);
 const PAUSE_UNDECIDED_MAX: Duration = Duration::from_millis(50);
 /// The offset that asks `rd_kafka_offsets_for_times` for the end.
 const ASK_END: i64 = native::RD_KAFKA_OFFSET_END as i64;
@@ -131,7 +132,7 @@ impl Look {
         }
         let place = |end: &Needed| TopicPartition { topic: end.topic.clone(), partition: end.partition };
         let places: Vec<TopicPartition> = needed.iter().map(place).collect();
-        let (mut undecided_since, mut pause) = (None, Duration::from_millis(1));
+        let (mut undecided_since, mut pause) = (None, PAUSE_UNDECIDED_MIN);
         loop {
             match ask(&self.committed, &places) {
                 Ok(stable) => {
@@ -148,7 +149,7 @@ impl Look {
                         return Confirmation::Undecided(behind);
                     }
                     thread::sleep(pause);
-                    pause = (pause * 2).min(PAUSE_UNDECIDED_MAX);
+                    pause = (pause + pause / 2).min(PAUSE_UNDECIDED_MAX);
                 }
                 Err(error) => {
                     undecided_since = None;
