@@ -214,7 +214,8 @@ impl PortOutput {
         Ok(Emitted { port: self })
     }
 
-    /// Passes an input row on as it came: key, value, timestamp, headers and origin. Costs nothing but its number.
+    /// Passes an input row on as it came: key, value, timestamp, headers and origin. Costs nothing but its number. Rows go
+    /// out in their order, each once a port, however this was called.
     ///
     /// ```
     /// # fn example(row: tidegate_sdk::Row<'_>, late: &mut tidegate_sdk::PortOutput) {
@@ -226,7 +227,9 @@ impl PortOutput {
         self.forwards.push(row.index());
     }
 
-    fn into_contract(self) -> (Vec<u32>, Option<wit::Batch>) {
+    fn into_contract(mut self) -> (Vec<u32>, Option<wit::Batch>) {
+        self.forwards.sort_unstable();
+        self.forwards.dedup();
         let rows = self.timestamps.len();
         let batch = (rows > 0).then(|| wit::Batch {
             rows: rows as u32,
@@ -292,4 +295,71 @@ pub(crate) fn push(column: &mut wit::BytesColumn, row: Option<&[u8]>) {
 fn end_row(column: &mut wit::BytesColumn) {
     let end = u32::try_from(column.arena.len()).expect("what one call emits stays below 4 GiB");
     column.ends.push(end);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Batch;
+
+    fn batch(rows: u32) -> wit::Batch {
+        let timestamps = vec![0; rows as usize];
+        wit::Batch { rows, keys: None, values: None, timestamps, headers: None, columns: Vec::new() }
+    }
+
+    #[test]
+    fn rows_leave_in_order_and_once_however_they_were_named() {
+        let input = batch(4);
+        let rows: Vec<Row<'_>> = Batch::new(&input).rows().collect();
+        let mut out = Output::new(2);
+        for row in [3, 0, 3, 1] {
+            out.port(1).forward(rows[row]);
+            out.reject(rows[row], "code", row);
+        }
+        let outcome = out.into_contract();
+        assert_eq!(outcome.forwards, [wit::Forward { port: 1, rows: vec![0, 1, 3] }]);
+        assert_eq!(outcome.rejections.iter().map(|rejection| rejection.row).collect::<Vec<_>>(), [0, 1, 3]);
+        assert!(outcome.outputs.is_empty());
+    }
+
+    #[test]
+    fn records_are_laid_out_as_the_contract_says() {
+        let mut out = Output::new(1);
+        out.port(0).emit(None, b"one".as_slice(), 1);
+        out.port(0).emit(b"k".as_slice(), None, -2).header("h", None).header("h", b"x".as_slice());
+        out.port(0).emit_json(b"".as_slice(), &["two"], 3).unwrap();
+        let outcome = out.into_contract();
+        let column = |arena: &str, ends: &[u32], nulls: &[u32]| wit::BytesColumn {
+            arena: arena.as_bytes().to_vec(),
+            ends: ends.to_vec(),
+            nulls: nulls.to_vec(),
+        };
+        let batch = &outcome.outputs[0].batch;
+        assert_eq!((batch.rows, &batch.timestamps), (3, &vec![1, -2, 3]));
+        assert_eq!(batch.keys, Some(column("k", &[0, 1, 1], &[0])));
+        assert_eq!(batch.values, Some(column("one[\"two\"]", &[3, 3, 10], &[1])));
+        let headers = batch.headers.as_ref().unwrap();
+        assert_eq!(headers.rows, [1, 1]);
+        assert_eq!(headers.names, column("hh", &[1, 2], &[]));
+        assert_eq!(headers.values, column("x", &[0, 1], &[0]));
+    }
+
+    #[test]
+    fn records_without_any_key_have_no_key_column() {
+        let mut out = Output::new(1);
+        out.port(0).emit(None, b"one".as_slice(), 1);
+        assert_eq!(out.into_contract().outputs[0].batch.keys, None);
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_json_emits_nothing() {
+        let mut out = Output::new(1);
+        out.port(0).emit(None, b"one".as_slice(), 1);
+        let bad = std::collections::BTreeMap::from([(vec![1], 1)]);
+        assert!(out.port(0).emit_json(b"k".as_slice(), &bad, 2).is_err());
+        out.port(0).emit(None, b"two".as_slice(), 3);
+        let outcome = out.into_contract();
+        let values = outcome.outputs[0].batch.values.as_ref().unwrap();
+        assert_eq!((values.arena.as_slice(), values.ends.as_slice()), (b"onetwo".as_slice(), [3, 6].as_slice()));
+    }
 }

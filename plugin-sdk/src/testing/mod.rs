@@ -190,3 +190,6 @@ impl<O: Operator> Harness<O> {
         self.results.take(outcome, port, records);
     }
 }
+
+#[cfg(test)]
+mod tests;
