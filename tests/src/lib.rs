@@ -2,6 +2,11 @@
 //!
 //! Nothing here is used by the product. Next room: the files under `tests/`.
 
+/// The README's Rust, compiled as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 pub mod broker;
 mod java;
 pub mod judge;

@@ -29,19 +29,23 @@ const RULES: [fn(&Source) -> Vec<Complaint>; 9] = [
 /// Folders that are not ours to judge.
 const SKIPPED: [&str; 2] = ["target", ".git"];
 /// Files that people write and read, besides Rust.
-const TEXTS: [&str; 6] = ["rs", "md", "toml", "wit", "jsonl", "sh"];
+const TEXTS: [&str; 7] = ["rs", "md", "toml", "wit", "jsonl", "sh", "txt"];
 
 #[test]
 fn the_repository_is_tidy() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository");
     let mut complaints = Vec::new();
     let mut sources = Vec::new();
+    let mut cases = Vec::new();
     for path in files(root) {
         let name = path.strip_prefix(root).expect("the walk began at the root").to_string_lossy().replace('\\', "/");
+        let bytes = fs::read(&path).unwrap_or_else(|error| panic!("`{name}` cannot be read: {error}"));
         // A case may hold bytes that are no text on purpose.
-        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let text = String::from_utf8_lossy(&bytes).into_owned();
         complaints.extend(words::places_of_a_machine(&name, &text));
-        if name.ends_with(".rs") {
+        if let Some(case) = name.strip_prefix("tests/cases/") {
+            cases.push((case.to_owned(), text));
+        } else if name.ends_with(".rs") {
             sources.push(Source::new(&name, &text));
         }
     }
@@ -50,6 +54,7 @@ fn the_repository_is_tidy() {
         complaints.extend(sources.iter().flat_map(rule));
     }
     complaints.extend(shape::orphans(&sources));
+    complaints.extend(shape::cases(&cases));
     let list: Vec<String> = complaints.iter().map(|it| format!("{}: {}", it.place, it.advice)).collect();
     assert!(list.is_empty(), "{} complaints:\n{}", list.len(), list.join("\n"));
 }
