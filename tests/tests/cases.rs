@@ -26,7 +26,7 @@ use tempfile::TempDir;
 /// Cases that run at once: each is a process of its own, and the machine has other tests to run.
 const AT_ONCE: usize = 4;
 /// A case that takes longer hangs.
-const CASE_MAX: Duration = Duration::from_secs(60);
+const CASE_MAX: Duration = Duration::from_mins(1);
 /// Files of a case that say what is expected, and are not copied.
 const EXPECTATIONS: [&str; 5] =
     ["command.txt", "environment.txt", "expected-error.txt", "expected-exit.txt", "expected"];

@@ -21,12 +21,27 @@ pub struct CheckArguments {
 
 /// A plugin that does not suit its operator.
 #[derive(Debug, thiserror::Error)]
-#[error("operator `{operator}` cannot use its plugin `{path}`")]
+#[error("{place}: operator `{operator}` cannot use its plugin")]
 struct OperatorError {
+    /// The job file, the line and the column of the key that is to blame.
+    place: String,
     operator: String,
-    path: String,
     #[source]
     cause: PluginProblem,
+}
+
+impl OperatorError {
+    fn new(job: &Job, operator: &str, cause: PluginProblem) -> OperatorError {
+        let key = match &cause {
+            PluginProblem::Refused(PluginError::Configuration { .. }) => "config",
+            PluginProblem::Refused(_) | PluginProblem::Unreadable(_) => "plugin",
+        };
+        let keys = [format!("operator.{operator}.{key}"), format!("operator.{operator}")];
+        let place = keys.iter().find_map(|key| job.places.keys.get(key));
+        let file = job.places.file.display();
+        let place = place.map_or_else(|| file.to_string(), |place| format!("{file}:{}:{}", place.line, place.column));
+        OperatorError { place, operator: operator.to_owned(), cause }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -82,9 +97,7 @@ fn describe(job: &Job) -> Result<Vec<Description>, u8> {
         .and_then(|plugin| Ok(plugin.describe(&operator.config)?));
         match described {
             Ok(description) => descriptions.push(description),
-            Err(cause) => {
-                report(&OperatorError { operator: operator.name.clone(), path: path.display().to_string(), cause });
-            }
+            Err(cause) => report(&OperatorError::new(job, &operator.name, cause)),
         }
     }
     if descriptions.len() == job.operators.len() { Ok(descriptions) } else { Err(EXIT_FAILED) }
