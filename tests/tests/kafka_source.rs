@@ -1,4 +1,6 @@
 //! The Kafka source against a real broker: where it starts, where it ends, what stops it, and what it survives.
+//!
+//! Clusters that cannot be used at all are in `kafka_source_refused`.
 
 #[path = "kafka_source/reading.rs"]
 mod reading;
@@ -9,13 +11,13 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use reading::{Reading, Seen, record, source, values};
+use reading::{Reading, Seen, block_on, record, source, values};
 use std::time::{Duration, Instant};
 use tidegate::checkpoint::record::Position;
-use tidegate::config::model::{Secret, Start, Until};
+use tidegate::config::model::{Start, Until};
 use tidegate::ids::SplitIndex;
 use tidegate::source::{self, Discover, Polled, SourceError};
-use tidegate_tests::broker::{self, Broker, Options, SASL_USER};
+use tidegate_tests::broker::{self, Broker, Options};
 use tidegate_tests::judge::wait_until;
 
 const ANSWER: Duration = Duration::from_secs(30);
@@ -35,11 +37,6 @@ fn send(producer: &BaseProducer, topic: &str, values: &[&str]) {
 
 fn admin(broker: &Broker) -> AdminClient<DefaultClientContext> {
     broker.client().create().expect("an admin client")
-}
-
-/// Runs one admin request to its end.
-fn finish<T>(future: impl Future<Output = T>) -> T {
-    reading::block_on(future)
 }
 
 #[test]
@@ -286,7 +283,7 @@ fn an_offset_that_retention_took_stops_the_job() {
     let state = source::resolve(&source).expect("the start is found");
     let mut cut = TopicPartitionList::new();
     cut.add_partition_offset("source.range", 0, rdkafka::Offset::Offset(2)).expect("an offset");
-    finish(admin(broker).delete_records(&cut, &AdminOptions::new())).expect("the records are deleted");
+    block_on(admin(broker).delete_records(&cut, &AdminOptions::new())).expect("the records are deleted");
     let mut reading = Reading::open(&source, &state.splits);
     let error = reading.until_error();
     assert!(matches!(error, SourceError::Changed { .. }), "{error:?}");
@@ -365,7 +362,7 @@ fn new_partitions_are_read_from_their_earliest_record_by_one_reader_only() {
     assert_eq!((first.reader.splits().len(), second.reader.splits().len()), (1, 1));
 
     let grown = NewPartitions::new("source.grow", 3);
-    finish(admin(broker).create_partitions([&grown], &AdminOptions::new())).expect("the topic grows");
+    block_on(admin(broker).create_partitions([&grown], &AdminOptions::new())).expect("the topic grows");
     wait_until("the new partition can be written", || {
         let metadata = first_metadata(broker, "source.grow");
         metadata == 3
@@ -389,83 +386,6 @@ fn new_partitions_are_read_from_their_earliest_record_by_one_reader_only() {
 fn first_metadata(broker: &Broker, topic: &str) -> usize {
     let metadata = admin(broker).inner().fetch_metadata(Some(topic), ANSWER).expect("the broker answers");
     metadata.topics()[0].partitions().iter().filter(|partition| partition.leader() >= 0).count()
-}
-
-#[test]
-fn a_missing_topic_is_named() {
-    let source = source(broker::shared(), "source.nowhere");
-    let error = source::resolve(&source).expect_err("there is no such topic");
-    assert!(matches!(error, SourceError::Changed { .. }), "{error:?}");
-    assert!(error.to_string().contains("topic `source.nowhere` does not exist"), "{error}");
-}
-
-/// The error of a start, in bounded time, with its causes.
-fn start_error(source: &tidegate::config::model::Source) -> (SourceError, String) {
-    let began = Instant::now();
-    let error = source::resolve(source).expect_err("the cluster cannot be used");
-    assert!(began.elapsed() < Duration::from_secs(20), "it took {:?}", began.elapsed());
-    let cause = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
-    let text = format!("{error}: {cause}");
-    (error, text)
-}
-
-#[test]
-fn a_broker_that_is_down_is_named() {
-    let mut source = source(broker::shared(), "source.down");
-    reading::kind(&mut source).connection.brokers = vec!["127.0.0.1:9".to_owned()];
-    let (error, text) = start_error(&source);
-    assert!(matches!(error, SourceError::Failed { .. }), "{error:?}");
-    assert!(text.contains("no broker of connection `main` can be reached (`127.0.0.1:9`)"), "{text}");
-    assert!(text.contains("Connection refused"), "{text}");
-}
-
-#[test]
-fn an_advertised_address_that_leads_nowhere_is_named() {
-    let broker = broker::shared();
-    let misadvertised = broker.misadvertised();
-    let mut source = source(broker, "source.misadvertised");
-    reading::kind(&mut source).connection.brokers = vec![misadvertised.address().to_owned()];
-    let (error, text) = start_error(&source);
-    assert!(matches!(error, SourceError::Failed { .. }), "{error:?}");
-    assert!(text.contains("`advertised.listeners`"), "{text}");
-}
-
-fn with_properties(topic: &str, brokers: String, properties: &[(&str, &str)]) -> tidegate::config::model::Source {
-    let mut source = source(broker::shared(), topic);
-    let kind = reading::kind(&mut source);
-    kind.connection.brokers = vec![brokers];
-    kind.connection.properties =
-        properties.iter().map(|(name, value)| ((*name).to_owned(), Secret::new((*value).to_owned()))).collect();
-    source
-}
-
-#[test]
-fn wrong_credentials_are_named_and_not_shown() {
-    let properties = [
-        ("security.protocol", "sasl_plaintext"),
-        ("sasl.mechanism", "PLAIN"),
-        ("sasl.username", SASL_USER),
-        ("sasl.password", "surely wrong"),
-    ];
-    let (error, text) = start_error(&with_properties("source.sasl", broker::shared().sasl_address(), &properties));
-    assert!(matches!(error, SourceError::Changed { .. }), "{error:?}");
-    assert!(text.contains("refuse its credentials"), "{text}");
-    assert!(!text.contains("surely wrong"), "{text}");
-}
-
-#[test]
-fn tls_with_a_plain_port_is_named() {
-    let properties = [("security.protocol", "ssl")];
-    let (_, text) = start_error(&with_properties("source.tls", broker::shared().address(), &properties));
-    assert!(text.contains("TLS with the brokers of connection `main` fails"), "{text}");
-}
-
-#[test]
-fn a_certificate_that_cannot_be_read_is_an_error_of_the_configuration() {
-    let properties = [("security.protocol", "ssl"), ("ssl.ca.location", "/nowhere/ca.pem")];
-    let (error, text) = start_error(&with_properties("source.ca", broker::shared().address(), &properties));
-    assert!(matches!(error, SourceError::Changed { .. }), "{error:?}");
-    assert!(text.contains("cannot make a Kafka client"), "{text}");
 }
 
 #[test]
