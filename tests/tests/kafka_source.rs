@@ -11,7 +11,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use reading::{Reading, Seen, record, source, values};
+use reading::{Reading, Seen, block_on, record, source, values};
 use std::time::{Duration, Instant};
 use tidegate::checkpoint::record::Position;
 use tidegate::config::model::{Start, Until};
@@ -37,11 +37,6 @@ fn send(producer: &BaseProducer, topic: &str, values: &[&str]) {
 
 fn admin(broker: &Broker) -> AdminClient<DefaultClientContext> {
     broker.client().create().expect("an admin client")
-}
-
-/// Runs one admin request to its end.
-fn finish<T>(future: impl Future<Output = T>) -> T {
-    reading::block_on(future)
 }
 
 #[test]
@@ -288,7 +283,7 @@ fn an_offset_that_retention_took_stops_the_job() {
     let state = source::resolve(&source).expect("the start is found");
     let mut cut = TopicPartitionList::new();
     cut.add_partition_offset("source.range", 0, rdkafka::Offset::Offset(2)).expect("an offset");
-    finish(admin(broker).delete_records(&cut, &AdminOptions::new())).expect("the records are deleted");
+    block_on(admin(broker).delete_records(&cut, &AdminOptions::new())).expect("the records are deleted");
     let mut reading = Reading::open(&source, &state.splits);
     let error = reading.until_error();
     assert!(matches!(error, SourceError::Changed { .. }), "{error:?}");
@@ -367,7 +362,7 @@ fn new_partitions_are_read_from_their_earliest_record_by_one_reader_only() {
     assert_eq!((first.reader.splits().len(), second.reader.splits().len()), (1, 1));
 
     let grown = NewPartitions::new("source.grow", 3);
-    finish(admin(broker).create_partitions([&grown], &AdminOptions::new())).expect("the topic grows");
+    block_on(admin(broker).create_partitions([&grown], &AdminOptions::new())).expect("the topic grows");
     wait_until("the new partition can be written", || {
         let metadata = first_metadata(broker, "source.grow");
         metadata == 3

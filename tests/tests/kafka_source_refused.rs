@@ -6,7 +6,7 @@ mod reading;
 
 use reading::source;
 use std::time::{Duration, Instant};
-use tidegate::config::model::{Secret, Source};
+use tidegate::config::model::{KafkaConnection, Secret, Source, SourceKind};
 use tidegate::source::{self, SourceError};
 use tidegate_tests::broker::{self, SASL_USER};
 
@@ -16,6 +16,13 @@ fn a_missing_topic_is_named() {
     let error = source::resolve(&source).expect_err("there is no such topic");
     assert!(matches!(error, SourceError::Changed { .. }), "{error:?}");
     assert!(error.to_string().contains("topic `source.nowhere` does not exist"), "{error}");
+}
+
+fn connection(source: &mut Source) -> &mut KafkaConnection {
+    match &mut source.kind {
+        SourceKind::Kafka { connection, .. } => connection,
+        SourceKind::File { .. } => panic!("a Kafka source"),
+    }
 }
 
 /// The error of a start, in bounded time, with its causes.
@@ -31,7 +38,7 @@ fn start_error(source: &Source) -> (SourceError, String) {
 #[test]
 fn a_broker_that_is_down_is_named() {
     let mut source = source(broker::shared(), "source.down");
-    reading::kind(&mut source).connection.brokers = vec!["127.0.0.1:9".to_owned()];
+    connection(&mut source).brokers = vec!["127.0.0.1:9".to_owned()];
     let (error, text) = start_error(&source);
     assert!(matches!(error, SourceError::Failed { .. }), "{error:?}");
     assert!(text.contains("no broker of connection `main` can be reached (`127.0.0.1:9`)"), "{text}");
@@ -43,7 +50,7 @@ fn an_advertised_address_that_leads_nowhere_is_named() {
     let broker = broker::shared();
     let misadvertised = broker.misadvertised();
     let mut source = source(broker, "source.misadvertised");
-    reading::kind(&mut source).connection.brokers = vec![misadvertised.address().to_owned()];
+    connection(&mut source).brokers = vec![misadvertised.address().to_owned()];
     let (error, text) = start_error(&source);
     assert!(matches!(error, SourceError::Failed { .. }), "{error:?}");
     assert!(text.contains("`advertised.listeners`"), "{text}");
@@ -51,9 +58,9 @@ fn an_advertised_address_that_leads_nowhere_is_named() {
 
 fn with_properties(topic: &str, brokers: String, properties: &[(&str, &str)]) -> Source {
     let mut source = source(broker::shared(), topic);
-    let kind = reading::kind(&mut source);
-    kind.connection.brokers = vec![brokers];
-    kind.connection.properties =
+    let connection = connection(&mut source);
+    connection.brokers = vec![brokers];
+    connection.properties =
         properties.iter().map(|(name, value)| ((*name).to_owned(), Secret::new((*value).to_owned()))).collect();
     source
 }

@@ -193,8 +193,6 @@ pub(crate) fn source(broker: &Broker, topic: &str) -> Source {
 
 /// The parts of a Kafka source that tests change.
 pub(crate) struct Kind<'a> {
-    /// Where the brokers are.
-    pub(crate) connection: &'a mut KafkaConnection,
     /// Where it starts.
     pub(crate) start: &'a mut Start,
     /// Where it ends.
@@ -204,7 +202,7 @@ pub(crate) struct Kind<'a> {
 /// The parts of a Kafka source that tests change.
 pub(crate) fn kind(source: &mut Source) -> Kind<'_> {
     match &mut source.kind {
-        SourceKind::Kafka { connection, start, until, .. } => Kind { connection, start, until },
+        SourceKind::Kafka { start, until, .. } => Kind { start, until },
         SourceKind::File { .. } => panic!("a Kafka source"),
     }
 }
