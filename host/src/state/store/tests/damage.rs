@@ -151,7 +151,7 @@ fn flipped_bytes_anywhere_are_never_a_panic_nor_a_wrong_image() {
     let bytes = fs::read(&path).unwrap();
     let mut random = Random(3);
     let mut noticed = 0;
-    for _ in 0..1500 {
+    for _ in 0..700 {
         let mut flipped = bytes.clone();
         // Half of the flips go to the first 64 KiB, where the structure is dense.
         let range = if random.below(2) == 0 { bytes.len().min(65536) } else { bytes.len() };
@@ -176,7 +176,7 @@ fn flipped_bytes_anywhere_are_never_a_panic_nor_a_wrong_image() {
             }
         }
     }
-    assert!(noticed > 100, "only {noticed} flips were noticed");
+    assert!(noticed > 50, "only {noticed} flips were noticed");
 }
 
 #[test]
