@@ -45,6 +45,7 @@ const INSTALL_TARGET: &str = "rustup target add wasm32-unknown-unknown";
 const INSTALL_DEBIAN: &str = "apt install rustc-web cargo-web rust-web-src lld";
 
 /// What is on this machine.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, Default)]
 struct Found {
     /// Whether the compiler on the path has the target's standard library.
