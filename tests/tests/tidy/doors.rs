@@ -128,7 +128,7 @@ fn imported_names(source: &Source, library: &str) -> Vec<String> {
 /// Every `pub` item up to its body or end, joined to one line. `pub(crate)` and narrower are the door's own business.
 fn public_signatures(source: &Source) -> Vec<(usize, String)> {
     let mut signatures = Vec::new();
-    for (number, line) in source.numbered().filter(|(_, line)| line.code.trim_start().starts_with("pub ")) {
+    for (number, _) in source.numbered().filter(|(_, line)| line.code.trim_start().starts_with("pub ")) {
         let mut signature = String::new();
         for line in &source.lines[number - 1..] {
             signature.push_str(line.code.trim());
@@ -138,7 +138,6 @@ fn public_signatures(source: &Source) -> Vec<(usize, String)> {
             }
         }
         let ends_at_body = signature.split(" {").next().unwrap_or_default().to_owned();
-        let _ = line;
         signatures.push((number, ends_at_body));
     }
     signatures

@@ -45,7 +45,7 @@ fn the_repository_is_tidy() {
         complaints.extend(words::places_of_a_machine(&name, &text));
         if let Some(case) = name.strip_prefix("tests/cases/") {
             cases.push((case.to_owned(), text));
-        } else if name.ends_with(".rs") {
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
             sources.push(Source::new(&name, &text));
         }
     }

@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn literals_of_every_kind_end_where_they_end() {
-        assert_eq!(code(r##"a(r#"x " y"#, b"z", '"', '\'', "\"") + 'b'"##), [r##"a(r#""#, b"", '', '', "") + ''"##]);
+        assert_eq!(code(r##"a(r#"x " y"#, b"z", '"', '\'', "\"") + 'b'"##), ["a(r#\"\"#, b\"\", '', '', \"\") + ''"]);
         assert_eq!(code("fn f<'a>(x: &'a str) {}"), ["fn f<'a>(x: &'a str) {}"]);
         assert_eq!(code("let a = \"x\ny\";"), ["let a = \"", "\";"]);
         assert_eq!(code("for\"x\""), ["for\"\""]);

@@ -5,11 +5,9 @@
 use crate::source::{Complaint, Source, has_word};
 
 /// Files and folders that must, and why.
-const MAY: [(&str, &str); 8] = [
+const MAY: [(&str, &str); 6] = [
     ("host/src/kafka/", "librdkafka's transaction and queue calls are raw C"),
     ("host/src/plugin/memory.rs", "gives Wasmtime the mapping behind a linear memory"),
-    ("host/src/state/tracker/", "reads pages that belong to a running instance, and asks Linux which changed"),
-    ("host/src/limits.rs", "asks the system what it is"),
     ("plugin-sdk/src/bindings.rs", "the component model's exports"),
     ("tests/src/bin/tidegate-probed.rs", "kills itself where a test says"),
     ("tests/src/broker.rs", "signals a child process, and ends the shared one at exit"),
