@@ -131,8 +131,7 @@ impl Build<'_> {
         let shares = self.shares(&record);
         let queued = Arc::new(QueuedBytes::default());
         let threads_of: Vec<usize> = shares.iter().map(Vec::len).collect();
-        let ports: Vec<usize> =
-            self.plugins.descriptions.iter().map(|description| description.inputs.len()).collect();
+        let ports: Vec<usize> = self.plugins.descriptions.iter().map(|description| description.inputs.len()).collect();
         let mut wiring = Wiring::new(job, &self.plugins.plan, &ports, &threads_of, &queued);
         let (report, reports) = sync_channel(REPORTS_MAX);
         let (task, tasks) = sync_channel(WRITER_TASKS_MAX);

@@ -258,13 +258,7 @@ impl Operator {
         Ok(())
     }
 
-    fn process(
-        &mut self,
-        local: usize,
-        port: PortIndex,
-        rows: &Rows,
-        columns: &[Column],
-    ) -> Result<(), JobError> {
+    fn process(&mut self, local: usize, port: PortIndex, rows: &Rows, columns: &[Column]) -> Result<(), JobError> {
         let own = self.decoders[port.index()].own();
         let batch: &Batch = &rows.batch;
         let input = Input {

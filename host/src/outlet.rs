@@ -116,11 +116,7 @@ impl Outlet {
     /// Makes an outlet.
     pub fn new(readers: Readers, limits: BatchLimits, shards: u16) -> Outlet {
         let cut = |lanes: Vec<Vec<LaneSender>>, batches: usize| {
-            (!lanes.is_empty()).then(|| Cut {
-                lanes,
-                open: (0..batches).map(|_| Open::default()).collect(),
-                rows: 0,
-            })
+            (!lanes.is_empty()).then(|| Cut { lanes, open: (0..batches).map(|_| Open::default()).collect(), rows: 0 })
         };
         Outlet {
             limits,
@@ -218,7 +214,14 @@ impl Outlet {
 
 impl Cut {
     #[inline]
-    fn push(&mut self, record: Record<'_>, shard: ShardId, limits: BatchLimits, watermark: Watermark, outbox: &mut Outbox) {
+    fn push(
+        &mut self,
+        record: Record<'_>,
+        shard: ShardId,
+        limits: BatchLimits,
+        watermark: Watermark,
+        outbox: &mut Outbox,
+    ) {
         let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
         let at = shard.index();
         if self.open[at].bytes + bytes > limits.bytes && !self.open[at].batch.is_empty() {

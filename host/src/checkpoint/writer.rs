@@ -10,8 +10,8 @@ use super::coordinator::Report;
 use super::record::{CheckpointRecord, Decider};
 use crate::ids::{AttemptId, CheckpointId, OperatorIndex, ShardId};
 use crate::probe;
-use crate::state::snapshot::InstanceDelta;
 use crate::state::StoreError;
+use crate::state::snapshot::InstanceDelta;
 use crate::state::store::{OperatorIdentity, Preparing, Store};
 use std::sync::mpsc::{Receiver, SyncSender};
 
@@ -89,7 +89,11 @@ impl Writer {
     }
 
     /// `None`: the job ended in the middle; the transaction is dropped.
-    fn checkpoint(&mut self, id: CheckpointId, tasks: &Receiver<Task>) -> Result<Option<PreparedCheckpoint>, StoreError> {
+    fn checkpoint(
+        &mut self,
+        id: CheckpointId,
+        tasks: &Receiver<Task>,
+    ) -> Result<Option<PreparedCheckpoint>, StoreError> {
         let Writer { store, attempt, operators, artifacts, job_file, decider } = self;
         let mut preparing = store.prepare(id, *attempt)?;
         identify(&mut preparing, operators, artifacts, job_file)?;
