@@ -101,6 +101,12 @@ pub enum JobError {
         #[source]
         cause: std::io::Error,
     },
+    /// A stop did not get its last checkpoint in time.
+    #[error(
+        "the job was asked to stop, but its last checkpoint was not decided within `checkpoint.timeout`; the one before it \
+         is intact and the next start goes on from there"
+    )]
+    StopTimeout,
     /// The receiver of a lane is gone: its thread has said why.
     #[error("another thread of the job ended first")]
     Closed,
@@ -140,6 +146,7 @@ impl JobError {
             JobError::Source(SourceError::Failed { .. })
             | JobError::Sink(SinkError::Failed { .. })
             | JobError::CheckpointTimeout { .. }
+            | JobError::StopTimeout
             | JobError::CommitUnknown { .. }
             | JobError::ThreadDied { .. }
             | JobError::Spawn { .. }

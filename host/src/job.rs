@@ -18,10 +18,12 @@ use crate::operator::{self, Operator, Outputs, Shard};
 use crate::outlet::Outlet;
 use crate::plugin::InstanceOptions;
 use crate::sink::task::SinkTask;
+use crate::source::clock::SourceClock;
 use crate::source::driver::{Driver, SourceCommand};
 use crate::source::{self, Discover};
 use crate::start::{Plugins, StartOptions, Started, load_plugins, start};
 use crate::status::{Control, Status};
+use crate::watchdog::Heartbeat;
 use crate::watermark::{InputWatermarks, SplitWatermarks};
 use crate::wiring::{Sender, Wiring};
 use crate::worker::Worker;
@@ -43,7 +45,10 @@ const WRITER_TASKS_MAX: usize = 64;
 const SOURCE_COMMANDS_MAX: usize = 8;
 
 /// Checkpoints are left out for at most this long while nothing arrives.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+const IDLE_MAX: Duration = Duration::from_mins(1);
+
+/// The coordinator may stand still for the checkpoint's timeout, but for this long in any case.
+const SILENCE_MIN: Duration = Duration::from_secs(10);
 
 /// How long threads get to end by themselves.
 const JOIN_MAX: Duration = Duration::from_secs(5);
@@ -67,7 +72,9 @@ pub fn run(job: &Job, options: &StartOptions, control: &Control, status: &Arc<St
         "running from checkpoint"
     );
     let Running { coordinator, reports, threads, ends, queued } = running;
-    let outcome = coordinator.run(&reports, control);
+    let heartbeat = Heartbeat::start(job.checkpoint.timeout.max(SILENCE_MIN))
+        .map_err(|cause| JobError::Spawn { thread: "watchdog".into(), cause })?;
+    let outcome = coordinator.run(&reports, control, &heartbeat);
     for end in &ends {
         end.end();
     }
@@ -159,6 +166,7 @@ impl Build<'_> {
             status: Arc::clone(self.status),
             parts: Collected::default(),
             reading: drivers.len(),
+            stop_max: job.checkpoint.timeout,
         };
 
         let spawner = Spawner { reports: report };
@@ -215,6 +223,7 @@ impl Build<'_> {
         for (at, (source, shares)) in self.job.sources.iter().zip(shares).enumerate() {
             let index = SourceIndex(at as u16);
             let all: Vec<SplitState> = shares.iter().flatten().cloned().collect();
+            let clock = Arc::new(SourceClock::new(shares.len()));
             for (thread, splits) in shares.into_iter().enumerate() {
                 let discover = if thread == 0 { Discover::Yes(&all) } else { Discover::No };
                 let (commands, receiver) = sync_channel(SOURCE_COMMANDS_MAX);
@@ -229,6 +238,8 @@ impl Build<'_> {
                     reader,
                     decoder: decoder(source)?,
                     watermarks: SplitWatermarks::new(&source.watermark, &splits),
+                    clock: Arc::clone(&clock),
+                    thread,
                     outlet: Outlet::new(wiring.readers(sender, None), self.job.batch, self.job.shards),
                     dead_letters: match source.on_bad_record {
                         OnBadRecord::DeadLetter => wiring.dead_letters(sender),

@@ -25,6 +25,7 @@ pub mod source;
 pub mod start;
 pub mod state;
 pub mod status;
+pub mod watchdog;
 pub mod watermark;
 pub mod wiring;
 pub mod worker;

@@ -274,6 +274,9 @@ impl Operator {
         let (instance, outcome) = instance.process(port, shard.watermarks.watermark(), &input)?;
         shard.instance = Some(instance);
         shard.next_advance = outcome.next_advance;
+        if is_due(outcome.next_advance, shard.watermarks.watermark()) && !self.due.contains(&local) {
+            self.due.push_back(local);
+        }
         self.emit(local, Some(rows), outcome)
     }
 
@@ -285,7 +288,7 @@ impl Operator {
         shard.instance = Some(instance);
         shard.next_advance = outcome.next_advance;
         shard.fruitless = if outcome.outputs.is_empty() { shard.fruitless + 1 } else { 0 };
-        let wants_more = outcome.next_advance.is_some_and(|next| next <= watermark.0);
+        let wants_more = is_due(outcome.next_advance, watermark);
         if wants_more && shard.fruitless > FRUITLESS_ADVANCES_MAX {
             return Err(JobError::Plugin(PluginError::Call {
                 operator: self.name.to_string(),
@@ -360,31 +363,14 @@ impl Operator {
         let batch = &rows.batch;
         let mut letters = DeadLetters::default();
         for rejection in rejections {
-            let row = rejection.row as usize;
-            match (self.on_rejected, &self.dead_letters) {
-                (OnRejected::DeadLetter, Some(_)) => {
-                    let only = Rows { batch: Arc::clone(batch), selection: Some(Arc::from([rejection.row])) };
-                    let mut headers = Vec::new();
-                    for row in RowsOf::new(&only) {
-                        let reason = format!("{}: {}", rejection.code, rejection.reason);
-                        letters.push(row.record(&mut headers), &self.name, &reason);
-                    }
-                }
-                _ => {
-                    let position = batch.origins.as_ref().map_or_else(
-                        || format!("row {row} of a batch that another operator emitted"),
-                        |origins| {
-                            let (split, offset) = origins.get(row);
-                            split.position(offset)
-                        },
-                    );
-                    return Err(JobError::Rejected {
-                        operator: self.name.to_string(),
-                        position,
-                        code: rejection.code.clone(),
-                        reason: rejection.reason.clone(),
-                    });
-                }
+            if self.on_rejected == OnRejected::Fail {
+                return Err(self.rejected(batch, rejection));
+            }
+            let only = Rows { batch: Arc::clone(batch), selection: Some(Arc::from([rejection.row])) };
+            let reason = format!("{}: {}", rejection.code, rejection.reason);
+            let mut headers = Vec::new();
+            for row in RowsOf::new(&only) {
+                letters.push(row.record(&mut headers), &self.name, &reason);
             }
         }
         if let (Some(lane), Some(rows)) = (&self.dead_letters, letters.take()) {
@@ -392,6 +378,23 @@ impl Operator {
             self.outbox.push(lane, Message::Rows { shard, rows, watermark: self.watermark });
         }
         Ok(())
+    }
+
+    fn rejected(&self, batch: &Batch, rejection: &Rejection) -> JobError {
+        let row = rejection.row as usize;
+        let position = match &batch.origins {
+            None => format!("row {row} of a batch that another operator emitted"),
+            Some(origins) => {
+                let (split, offset) = origins.get(row);
+                split.position(offset)
+            }
+        };
+        JobError::Rejected {
+            operator: self.name.to_string(),
+            position,
+            code: rejection.code.clone(),
+            reason: rejection.reason.clone(),
+        }
     }
 
     fn capture(&mut self, id: CheckpointId) -> Result<Captured, JobError> {
@@ -419,6 +422,12 @@ impl Operator {
         self.alignment.release(id);
         Ok(Captured { id, operator: self.index, shards, memory_bytes })
     }
+}
+
+/// Whether the plugin asked for `advance` at a watermark that is already there. The largest s64 asks for nothing: at the end
+/// of the input there is nothing left to wait for.
+fn is_due(next_advance: Option<i64>, watermark: Watermark) -> bool {
+    next_advance.is_some_and(|next| next <= watermark.0 && next != i64::MAX)
 }
 
 /// The rows that were not rejected, copied: for the rare batch with a row whose columns cannot be decoded.

@@ -140,10 +140,10 @@ impl Begin<'_> {
                 }
                 self.start_checkpoint(store, number, output)
             }
-            Decision::Resume(_) => self.resume(store, facts.committed, &facts.highest, output, Applied::Before),
+            Decision::Resume(_) => self.resume(store, facts.committed, facts.highest, output, Applied::Before),
             Decision::Promote(id) => {
                 let sinks_record = facts.prepared.clone();
-                let mut started = self.resume(store, sinks_record, &facts.highest, output, Applied::Now)?;
+                let mut started = self.resume(store, sinks_record, facts.highest, output, Applied::Now)?;
                 started.writer.store.commit(id)?;
                 probe::reached("promoted");
                 Ok(started)
@@ -152,7 +152,7 @@ impl Begin<'_> {
                 discard_staging(self.job, facts.prepared.as_ref())?;
                 store.roll_back(forget)?;
                 probe::reached("rolled-back");
-                self.resume(store, facts.committed, &facts.highest, output, Applied::Before)
+                self.resume(store, facts.committed, facts.highest, output, Applied::Before)
             }
         }
     }
@@ -161,11 +161,12 @@ impl Begin<'_> {
         self,
         store: Store,
         from: Option<StoredCheckpoint>,
-        highest: &Option<CheckpointId>,
+        highest: Option<CheckpointId>,
         output: Option<KafkaOutput>,
         applied: Applied,
     ) -> Result<Started, JobError> {
         let record = from.expect("the decision names a checkpoint that the store has").record;
+        admit_shape(self.job, &record)?;
         let mut sinks = open_sinks(self.job, Some(&record), output.as_ref())?;
         if applied == Applied::Now {
             apply(&mut sinks, &record)?;
@@ -287,6 +288,43 @@ fn admit_operators(store: &Store, operators: &[OperatorIdentity], options: &Star
     Ok(())
 }
 
+/// Positions and shards are taken up by name and number, so both must be those of the checkpoint: what is missing would be
+/// read from the start, or not at all.
+fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), JobError> {
+    let stop = |what: String| {
+        Err(JobError::Stop(format!(
+            "{what}. Nothing was changed. Put it back as it was, or start the changed job under a new `name` or `store.path`"
+        )))
+    };
+    for source in &job.sources {
+        if !record.sources.iter().any(|state| state.source == source.name) {
+            return stop(format!(
+                "the job file has a source `{}`, of which checkpoint `{}` knows no positions",
+                source.name, record.id
+            ));
+        }
+    }
+    for state in &record.sources {
+        if !job.sources.iter().any(|source| source.name == state.source) {
+            return stop(format!(
+                "checkpoint `{}` holds positions of source `{}`, which the job file no longer has",
+                record.id, state.source
+            ));
+        }
+    }
+    for operator in &job.operators {
+        let shards = record.shards.iter().filter(|state| state.operator == operator.name).count();
+        if shards > 0 && shards != job.shards as usize {
+            return stop(format!(
+                "the state of operator `{}` is in `{shards}` shards, and the job file says `shards = {}`; the number of \
+                 shards cannot be changed in this version",
+                operator.name, job.shards
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// A prepared checkpoint is decided where it was meant to be decided, whatever the job file says today.
 fn admit_decider(facts: &Facts, decider: &Decider) -> Result<(), JobError> {
     let Some(recorded) = &facts.decider else { return Ok(()) };
@@ -345,7 +383,7 @@ fn open_sinks(
     for sink in &job.sinks {
         let state = resume.and_then(|record| record.sinks.iter().find(|state| state.sink() == sink.name));
         sinks.push(match &sink.kind {
-            SinkKind::File { path } => Sink::File(FileSink::open(&sink.name, path, state)?),
+            SinkKind::File { path } => Sink::File(Box::new(FileSink::open(&sink.name, path, state)?)),
             SinkKind::Kafka { topic, key, .. } => {
                 let output = output.expect("a job with a Kafka sink has its producer");
                 Sink::Kafka(KafkaSink::open(&sink.name, topic, key, output)?)

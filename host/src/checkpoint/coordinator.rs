@@ -13,6 +13,7 @@ use crate::ids::{AttemptId, CheckpointId, SourceIndex};
 use crate::probe;
 use crate::source::driver::SourceCommand;
 use crate::status::{Control, Request, Status};
+use crate::watchdog::Heartbeat;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -92,6 +93,8 @@ pub struct Coordinator {
     pub parts: Collected,
     /// Source threads that have not finished.
     pub reading: usize,
+    /// How long a stop may take before the process ends without its last checkpoint.
+    pub stop_max: Duration,
 }
 
 /// The parts of the checkpoint in flight.
@@ -109,10 +112,16 @@ pub struct Collected {
 
 impl Coordinator {
     /// Runs the job's checkpoints until it ends or fails.
-    pub fn run(mut self, reports: &Receiver<Report>, control: &Control) -> Result<Ended, JobError> {
+    pub fn run(
+        mut self,
+        reports: &Receiver<Report>,
+        control: &Control,
+        heartbeat: &Heartbeat,
+    ) -> Result<Ended, JobError> {
         let began = Instant::now();
-        let mut is_stopping = false;
+        let mut stopping_since: Option<Instant> = None;
         loop {
+            heartbeat.beat();
             let now_ms = began.elapsed().as_millis() as u64;
             let action = match reports.recv_timeout(NAP_MAX) {
                 Ok(report) => self.hear(now_ms, report)?,
@@ -125,9 +134,12 @@ impl Coordinator {
             let now_ms = began.elapsed().as_millis() as u64;
             let action = match control.request() {
                 Request::StopNow => return Err(JobError::StoppedAtOnce),
-                Request::Stop if !is_stopping => {
-                    is_stopping = true;
+                Request::Stop if stopping_since.is_none() => {
+                    stopping_since = Some(Instant::now());
                     self.protocol.on(now_ms, Event::StopRequested)
+                }
+                Request::Stop if stopping_since.is_some_and(|since| since.elapsed() > self.stop_max) => {
+                    return Err(JobError::StopTimeout);
                 }
                 Request::Run | Request::Stop => {
                     let is_active = self.status.records_in.load(Relaxed) != self.parts.records_in;

@@ -133,9 +133,9 @@ impl Protocol {
             Event::Positions(id) => self.part(id, |sources, _, _| sources),
             Event::Snapshot(id) => self.part(id, |_, snapshots, _| snapshots),
             Event::Flushed(id) => self.part(id, |_, _, sink| sink),
-            Event::Prepared(id) => self.prepared(id),
+            Event::Prepared(id) => Some(self.prepared(id)),
             Event::Decided(id) => self.decided(now_ms, id),
-            Event::Recorded(id) => self.recorded(id),
+            Event::Recorded(id) => Some(self.recorded(id)),
         }
     }
 
@@ -201,12 +201,12 @@ impl Protocol {
         Some(Action::Prepare { id, kind, commits: self.unrecorded })
     }
 
-    fn prepared(&mut self, reported: CheckpointId) -> Option<Action> {
+    fn prepared(&mut self, reported: CheckpointId) -> Action {
         let Phase::Preparing { id, kind } = self.phase else { panic!("checkpoint {reported} was not being prepared") };
         assert_eq!(id, reported, "another checkpoint was prepared");
         self.unrecorded = None;
         self.phase = Phase::Deciding { id, kind };
-        Some(Action::Decide(id))
+        Action::Decide(id)
     }
 
     fn decided(&mut self, now_ms: u64, reported: CheckpointId) -> Option<Action> {
@@ -222,12 +222,12 @@ impl Protocol {
         self.ending.map(|kind| self.inject(now_ms, kind))
     }
 
-    fn recorded(&mut self, reported: CheckpointId) -> Option<Action> {
+    fn recorded(&mut self, reported: CheckpointId) -> Action {
         let Phase::Recording { id, kind } = self.phase else { panic!("checkpoint {reported} was not being recorded") };
         assert_eq!(id, reported, "another checkpoint was recorded");
         self.unrecorded = None;
         self.phase = Phase::Ended;
-        Some(Action::End(id, kind))
+        Action::End(id, kind)
     }
 }
 

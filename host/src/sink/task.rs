@@ -28,7 +28,7 @@ const NAP_MAX: Duration = Duration::from_millis(20);
 /// One sink.
 pub enum Sink {
     /// Lines in a file.
-    File(FileSink),
+    File(Box<FileSink>),
     /// Records in a topic.
     Kafka(KafkaSink),
 }

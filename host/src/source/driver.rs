@@ -4,6 +4,7 @@
 //! than it needs. It may block when a lane is full; that is how a slow sink pushes back to the world. Next rooms:
 //! [`crate::decode`], [`crate::outlet`].
 
+use super::clock::SourceClock;
 use super::{Polled, RawRecord, Reader, SourceError};
 use crate::checkpoint::coordinator::Report;
 use crate::checkpoint::record::{Position, SplitState};
@@ -62,6 +63,10 @@ pub struct Driver {
     pub decoder: Decoder,
     /// Event time of the splits.
     pub watermarks: SplitWatermarks,
+    /// What the threads of the source tell each other of event time.
+    pub clock: Arc<SourceClock>,
+    /// This thread's number among them.
+    pub thread: usize,
     /// Where records leave.
     pub outlet: Outlet,
     /// To the dead-letter sink, if bad records go there.
@@ -82,6 +87,8 @@ pub struct Driver {
 struct Progress {
     outbox: Outbox,
     letters: DeadLetters,
+    /// What readers may rely on: this thread's watermark, or the other threads' while all of its splits are idle.
+    watermark: Watermark,
     announced: Watermark,
     announced_at: Instant,
     verified_at: Instant,
@@ -109,6 +116,7 @@ impl Driver {
         let mut progress = Progress {
             outbox: Outbox::default(),
             letters: DeadLetters::default(),
+            watermark: Watermark::START,
             announced: Watermark::START,
             announced_at: now,
             verified_at: now,
@@ -118,6 +126,7 @@ impl Driver {
             reported: Vec::new(),
         };
         self.watermarks.advance();
+        progress.watermark = self.watermarks.watermark();
         loop {
             match self.commands.try_recv() {
                 Ok(SourceCommand::Barrier(id)) => self.barrier(id, &mut progress)?,
@@ -164,10 +173,10 @@ impl Driver {
     }
 
     fn poll_split(&mut self, split: SplitIndex, progress: &mut Progress) -> Result<Polled, JobError> {
-        let Driver { name, reader, decoder, watermarks, outlet, on_bad_record, shards, .. } = self;
+        let Driver { name, reader, decoder, outlet, on_bad_record, shards, .. } = self;
         let split_name = Arc::clone(&reader.splits()[split.index()]);
         let home = home_shard(&split_name, *shards);
-        let watermark = watermarks.watermark();
+        let watermark = progress.watermark;
         let now_ms = wall_clock_ms();
         let mut key = Vec::new();
         let mut visited = Visited::default();
@@ -244,7 +253,9 @@ impl Driver {
     fn tend(&mut self, progress: &mut Progress) -> Result<(), JobError> {
         let now = Instant::now();
         self.watermarks.advance();
-        let watermark = self.watermarks.watermark();
+        let own = self.watermarks.watermark();
+        let watermark = self.clock.combine(self.thread, own, self.watermarks.activity()).max(progress.watermark);
+        progress.watermark = watermark;
         self.outlet.linger(now, watermark, &mut progress.outbox);
         let is_due = watermark == Watermark::END || now.duration_since(progress.announced_at) >= ANNOUNCE_AFTER;
         if is_due {
@@ -292,8 +303,7 @@ impl Driver {
         self.reader.verify()?;
         progress.verified_at = Instant::now();
         self.post(progress)?;
-        let watermark = self.watermarks.watermark();
-        self.outlet.barrier(id, watermark, &mut progress.outbox);
+        self.outlet.barrier(id, progress.watermark, &mut progress.outbox);
         if let Some(lane) = &self.dead_letters {
             progress.outbox.push(lane, Message::Barrier(id));
         }

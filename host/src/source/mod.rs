@@ -10,6 +10,7 @@ use crate::ids::SplitIndex;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub mod clock;
 pub mod driver;
 pub mod file;
 pub mod kafka;
