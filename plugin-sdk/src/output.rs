@@ -214,8 +214,8 @@ impl PortOutput {
         Ok(Emitted { port: self })
     }
 
-    /// Passes an input row on as it came: key, value, timestamp, headers and origin. Costs nothing but its number. Rows go
-    /// out in their order, each once a port, however this was called.
+    /// Passes an input row on as it came: key, value, timestamp, headers and origin. Costs nothing but its number. Rows
+    /// go out in their order, each once a port, however this was called.
     ///
     /// ```
     /// # fn example(row: tidegate_sdk::Row<'_>, late: &mut tidegate_sdk::PortOutput) {

@@ -1,4 +1,5 @@
-//! That the harness passes columns by the host's rules, keeps the host's calls of `advance`, and finds what depends on batches.
+//! That the harness passes columns by the host's rules, keeps the host's calls of `advance`, and finds what depends on
+//! batches.
 
 use super::*;
 use crate::{Batch, Description, InputPort, NoConfig, Output};
@@ -125,7 +126,8 @@ fn an_operator_that_depends_on_batches_is_found() {
     let message = found.unwrap_err().downcast::<String>().unwrap();
     assert_eq!(
         *message,
-        "batches of 1 rows give another result than whole ones: emitted on port 0, record 0: `@0 null = 10` and `@0 null = 1`"
+        "batches of 1 rows give another result than whole ones: emitted on port 0, record 0: `@0 null = 10` \
+         and `@0 null = 1`"
     );
 }
 
