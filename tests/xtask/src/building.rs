@@ -6,6 +6,7 @@
 use crate::failure::{Doing, Outcome};
 use crate::{places, shell};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,7 +15,7 @@ use std::process::Command;
 /// # Errors
 /// If cargo fails; its words are on the terminal.
 pub fn host() -> Outcome<()> {
-    shell::run(shell::cargo().args(["build", "--release", "--package", "tidegate"]))
+    program("tidegate")
 }
 
 /// Builds the broker program of the tests crate.
@@ -22,7 +23,13 @@ pub fn host() -> Outcome<()> {
 /// # Errors
 /// As [`host`].
 pub fn kafka_session() -> Outcome<()> {
-    shell::run(shell::cargo().args(["build", "--release", "--package", "tidegate-tests", "--bin", "kafka_session"]))
+    program("kafka_session")
+}
+
+/// Builds one program with the features of the whole workspace, those that the tests use: with `--package` alone a few
+/// small crates would differ, and Wasmtime, which uses them, would be built twice.
+fn program(name: &str) -> Outcome<()> {
+    shell::run(shell::cargo().args(["build", "--release", "--workspace", "--bin", name]))
 }
 
 /// Builds one plugin's folder to a checked component in `target/plugins`, through the host's own command.
@@ -32,6 +39,8 @@ pub fn kafka_session() -> Outcome<()> {
 pub fn plugin(folder: &Path) -> Outcome<()> {
     let mut build = Command::new(places::host());
     build.current_dir(places::root()).args(["plugin", "build"]).arg(places::from_root(folder));
+    // Standard output is for results, and may be read by a program.
+    build.stdout(io::stderr());
     shell::run(&mut build)
 }
 
