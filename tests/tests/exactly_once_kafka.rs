@@ -1,4 +1,4 @@
-//! Payments from a real Kafka, alerts to it: a read_committed reader gets exactly those of an independent recount, whatever
+//! Payments from a real Kafka, alerts to it: a `read_committed` reader gets exactly those of an independent recount, whatever
 //! the shape of the job, and whenever it is killed.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -58,7 +58,7 @@ impl Payments {
         Payments { scene, alerts_topic: alerts, expected: recount.alerts() }
     }
 
-    /// What a read_committed reader gets now.
+    /// What a `read_committed` reader gets now.
     fn found(&self) -> Found {
         let mut found = Found::default();
         for record in broker::shared().read_committed(&self.alerts_topic) {
