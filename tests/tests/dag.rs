@@ -160,14 +160,9 @@ fn line(payment: &Payment) -> String {
     format!("{{\"transaction_id\":\"{id}\",\"user_id\":\"{user}\",\"merchant\":\"{merchant}\",\"timestamp\":{time}}}\n")
 }
 
-fn job(number: u32, topic: &str) -> String {
-    let broker = broker::shared().address();
-    let steps = plugin("steps");
-    let steps = steps.display();
-    let (batch, channel) = (BATCH_BYTES / 1024, CHANNEL_BYTES / 1024);
-    format!(
-        r#"format = 1
-name = "dag-{number}"
+/// The job, with its variables as `@NAME`.
+const JOB: &str = r#"format = 1
+name = "dag-@NUMBER"
 shards = 8
 workers = 2
 
@@ -176,69 +171,69 @@ interval = "20ms"
 
 [batch]
 rows = 128
-bytes = "{batch}KiB"
+bytes = "@BATCHKiB"
 
 [limits]
-channel = "{channel}KiB"
+channel = "@CHANNELKiB"
 
 [connection.main]
 kind = "kafka"
-brokers = ["{broker}"]
+brokers = ["@BROKER"]
 
 [source.payments]
 kind = "file"
 path = "payments"
 key = "/user_id"
-timestamp = {{ field = "/timestamp", format = "unix_ms" }}
+timestamp = { field = "/timestamp", format = "unix_ms" }
 
 [source.rules]
 kind = "file"
 path = "rules.jsonl"
-timestamp = {{ field = "/timestamp", format = "unix_ms" }}
+timestamp = { field = "/timestamp", format = "unix_ms" }
 
 [operator.tag]
-plugin = "{steps}"
-config = {{ role = "map", field = "tagged" }}
-inputs = {{ main = {{ from = "payments", route = "same-shard" }} }}
+plugin = "@STEPS"
+config = { role = "map", field = "tagged" }
+inputs = { main = { from = "payments", route = "same-shard" } }
 
 [operator.left]
-plugin = "{steps}"
-config = {{ role = "rekey", key = "/transaction_id" }}
-inputs = {{ main = {{ from = "tag.out", route = "same-shard" }} }}
+plugin = "@STEPS"
+config = { role = "rekey", key = "/transaction_id" }
+inputs = { main = { from = "tag.out", route = "same-shard" } }
 
 [operator.by-user]
-plugin = "{steps}"
-config = {{ role = "map", field = "again" }}
-inputs = {{ main = "tag.out" }}
+plugin = "@STEPS"
+config = { role = "map", field = "again" }
+inputs = { main = "tag.out" }
 
 [operator.right]
-plugin = "{steps}"
-config = {{ role = "rekey", key = "/transaction_id" }}
-inputs = {{ main = "by-user.out" }}
+plugin = "@STEPS"
+config = { role = "rekey", key = "/transaction_id" }
+inputs = { main = "by-user.out" }
 
 [operator.pair]
-plugin = "{steps}"
-config = {{ role = "join" }}
-inputs = {{ left = "left.out", right = "right.out" }}
+plugin = "@STEPS"
+config = { role = "join" }
+inputs = { left = "left.out", right = "right.out" }
 
 [operator.by-merchant]
-plugin = "{steps}"
-config = {{ role = "rekey", key = "/merchant" }}
-inputs = {{ main = "tag.out" }}
+plugin = "@STEPS"
+config = { role = "rekey", key = "/merchant" }
+inputs = { main = "tag.out" }
 
 [operator.count]
-plugin = "{steps}"
-config = {{ role = "count" }}
-inputs = {{ main = "by-merchant.out" }}
+plugin = "@STEPS"
+config = { role = "count" }
+inputs = { main = "by-merchant.out" }
 
 [operator.rule]
-plugin = "{steps}"
-config = {{ role = "rules" }}
-inputs = {{ main = "tag.out", rules = {{ from = "rules", route = "broadcast" }} }}
+plugin = "@STEPS"
+config = { role = "rules" }
+inputs = { main = "tag.out", rules = { from = "rules", route = "broadcast" } }
 
 [sink.joined]
 connection = "main"
-topic = "{topic}"
+topic = "@TOPIC"
 from = ["pair.out"]
 
 [sink.counts]
@@ -255,8 +250,15 @@ from = ["rule.passed"]
 kind = "file"
 path = "blocked.jsonl"
 from = ["rule.blocked"]
-"#
-    )
+"#;
+
+fn job(number: u32, topic: &str) -> String {
+    JOB.replace("@NUMBER", &number.to_string())
+        .replace("@BATCH", &(BATCH_BYTES / 1024).to_string())
+        .replace("@CHANNEL", &(CHANNEL_BYTES / 1024).to_string())
+        .replace("@BROKER", &broker::shared().address())
+        .replace("@STEPS", &plugin("steps").display().to_string())
+        .replace("@TOPIC", topic)
 }
 
 #[test]
