@@ -62,7 +62,7 @@ fn expected(payments: &[Payment], rules: &[(String, bool, i64)]) -> Expected {
     let mut blocked = BTreeSet::new();
     for payment in payments {
         *merchants.entry(payment.merchant.clone()).or_default() += 1;
-        let rule = rules.iter().filter(|(user, _, time)| *user == payment.user && *time <= payment.time).last();
+        let rule = rules.iter().rfind(|(user, _, time)| *user == payment.user && *time <= payment.time);
         if rule.is_some_and(|(_, is_blocked, _)| *is_blocked) {
             blocked.insert(payment.id.clone());
         }
@@ -86,12 +86,11 @@ impl Dag {
             let lines: String = payments.iter().skip(part).step_by(3).map(line).collect();
             fs::write(scene.path(&format!("payments/{part}.jsonl")), lines).expect("payments are written");
         }
-        let lines: String = rules
-            .iter()
-            .map(|(user, blocked, time)| {
-                format!("{{\"user_id\":\"{user}\",\"blocked\":{blocked},\"timestamp\":{time}}}\n")
-            })
-            .collect();
+        let line = |(user, blocked, time): &(String, bool, i64)| {
+            format!("{{\"user_id\":\"{user}\",\"blocked\":{blocked},\"timestamp\":{time}}}\n")
+        };
+        let lines: Vec<String> = rules.iter().map(line).collect();
+        let lines = lines.concat();
         fs::write(scene.path("rules.jsonl"), lines).expect("rules are written");
         let topic = format!("joined-{number}");
         broker::shared().create_topic(&topic, 3, &[]);
