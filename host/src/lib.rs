@@ -11,6 +11,7 @@ pub mod dead_letter;
 pub mod decode;
 pub mod error;
 pub mod exchange;
+pub mod guarded;
 pub mod hash;
 pub mod ids;
 pub mod job;

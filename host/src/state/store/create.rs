@@ -6,6 +6,7 @@
 use super::super::error::StoreError;
 use super::super::format::rows::{Identity, Ledger};
 use super::{begin, tables};
+use crate::guarded;
 use crate::ids::StoreId;
 use redb::{Database, ReadableTable};
 use std::ffi::OsString;
@@ -31,10 +32,7 @@ pub(super) fn open_existing(path: &Path) -> Result<Database, StoreError> {
 /// Runs what reads redb's own structures. redb may panic on a file that was altered (its documentation says so); for us
 /// that is damage like any other.
 pub(super) fn quietly<T>(path: &Path, read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)) {
-        Ok(result) => result,
-        Err(_) => Err(StoreError::damaged(path, "its inner structure does not hold together")),
-    }
+    guarded::catch(read).unwrap_or_else(|| Err(StoreError::damaged(path, "its inner structure does not hold together")))
 }
 
 /// Makes a store, durable under its name when this returns.
