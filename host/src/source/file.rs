@@ -39,6 +39,9 @@ pub fn resolve(source: &str, pattern: &Path) -> Result<SourceState, SourceError>
         ListingError::Unreadable { path, cause } => failed(source, "look at", &path.display().to_string(), cause),
     })?;
     let split = |path: PathBuf| -> Result<SplitState, SourceError> {
+        // The next start may be from another folder.
+        let path = std::path::absolute(&path)
+            .map_err(|error| failed(source, "look at", &path.display().to_string(), error))?;
         let path = path.into_os_string().into_string().map_err(|path| SourceError::Changed {
             source_name: source.to_owned(),
             what: format!("the name `{}` is not UTF-8; rename the file", path.to_string_lossy()),
