@@ -11,7 +11,7 @@ use crate::checkpoint::record::{Position, SplitState};
 use crate::columns::SplitName;
 use crate::config::model::OnBadRecord;
 use crate::dead_letter::DeadLetters;
-use crate::decode::{DecodedKey, Decoder};
+use crate::decode::{BadRecord, DecodedKey, Decoder};
 use crate::error::JobError;
 use crate::exchange::LaneSender;
 use crate::hash::shard_of;
@@ -201,14 +201,14 @@ impl Driver {
                         OnBadRecord::DeadLetter => {
                             let timestamp = raw.timestamp.filter(|time| *time > 0).unwrap_or(now_ms);
                             let record = Record { key: raw.key, value: raw.value, timestamp, headers, origin };
-                            letters.push(record, name, &bad.to_string());
+                            letters.push(record, name, &reason_of(&bad, &raw));
                         }
                         OnBadRecord::Fail => {
                             visited.failed.get_or_insert_with(|| SourceError::BadRecord {
                                 source_name: name.clone(),
                                 what: format!(
-                                    "the record at `{}` cannot be decoded: {bad}; mend the input, or set \
-                                     `on_bad_record` to \"skip\" or \"dead-letter\"",
+                                    "the record at `{}` cannot be taken in: {bad}. Mend the input, or set \
+                                     `on_bad_record` of the source to \"skip\" or \"dead-letter\"",
                                     split_name.position(raw.offset)
                                 ),
                             });
@@ -315,6 +315,16 @@ impl Driver {
         progress.outbox.send_all()?;
         let _ = self.reports.send(Report::Positions { id, source: self.source, splits });
         Ok(())
+    }
+}
+
+/// Why a record is a dead letter. A line that is too long was not read whole, so the letter says that it is cut.
+fn reason_of(bad: &BadRecord, raw: &RawRecord<'_>) -> String {
+    match (bad, raw.value) {
+        (BadRecord::TooLarge { .. }, Some(value)) => {
+            format!("{bad}; its first {} bytes are here, the whole of it is at the position", value.len())
+        }
+        _ => bad.to_string(),
     }
 }
 
