@@ -4,6 +4,7 @@
 
 use crate::checkpoint::recovery::Conflict;
 use crate::config::ConfigErrors;
+use crate::config::model::Job;
 use crate::exchange::Closed;
 use crate::ids::CheckpointId;
 use crate::kafka::transaction::SettleError;
@@ -35,6 +36,23 @@ pub enum JobError {
     /// A plugin could not be used or a call failed.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    /// A plugin does not suit its operator.
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
+    /// A plugin failed while it ran.
+    #[error(
+        "operator `{operator}` failed on {input}; the last checkpoint is intact. Mend the input or the configuration and \
+         start again, or mend the plugin and start it with empty state (`--fresh {operator}`)"
+    )]
+    OperatorFailed {
+        /// The operator's name.
+        operator: String,
+        /// What it was given: which records, or which watermark.
+        input: String,
+        /// What happened.
+        #[source]
+        cause: PluginError,
+    },
     /// A source cannot go on.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -124,6 +142,8 @@ impl JobError {
         match self {
             JobError::Config(_) => EXIT_USAGE,
             JobError::Plugin(_)
+            | JobError::Operator(_)
+            | JobError::OperatorFailed { .. }
             | JobError::Rejected { .. }
             | JobError::Source(SourceError::BadRecord { .. })
             | JobError::Sink(SinkError::Refused { .. }) => EXIT_FAILED,
@@ -153,6 +173,46 @@ impl JobError {
             | JobError::Closed => EXIT_RESTART,
             JobError::StoppedAtOnce => EXIT_INTERRUPTED,
         }
+    }
+}
+
+/// A plugin that does not suit its operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: operator `{operator}` cannot use its plugin")]
+pub struct OperatorError {
+    /// The job file, the line and the column of the key that is to blame.
+    pub place: String,
+    /// The operator's name.
+    pub operator: String,
+    /// Why.
+    #[source]
+    pub cause: PluginProblem,
+}
+
+/// What is wrong with an operator's plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginProblem {
+    /// There is no such file, or it may not be read.
+    #[error("the artifact cannot be read")]
+    Unreadable(#[source] std::io::Error),
+    /// The host refuses it, or it refuses its configuration.
+    #[error(transparent)]
+    Refused(#[from] PluginError),
+}
+
+impl OperatorError {
+    /// Finds the place in the job file.
+    pub fn new(job: &Job, operator: &str, cause: impl Into<PluginProblem>) -> OperatorError {
+        let cause = cause.into();
+        let key = match &cause {
+            PluginProblem::Refused(PluginError::Configuration { .. }) => "config",
+            PluginProblem::Refused(_) | PluginProblem::Unreadable(_) => "plugin",
+        };
+        let keys = [format!("operator.{operator}.{key}"), format!("operator.{operator}")];
+        let place = keys.iter().find_map(|key| job.places.keys.get(key));
+        let file = job.places.file.display();
+        let place = place.map_or_else(|| file.to_string(), |place| format!("{file}:{}:{}", place.line, place.column));
+        OperatorError { place, operator: operator.to_owned(), cause }
     }
 }
 

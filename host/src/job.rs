@@ -11,7 +11,7 @@ use crate::checkpoint::writer::Task;
 use crate::config::model::{self, Job, OnBadRecord, OnRejected};
 use crate::decode::Decoder;
 use crate::decode::columns::ColumnDecoder;
-use crate::error::JobError;
+use crate::error::{JobError, OperatorError, PluginProblem};
 use crate::exchange::{Command, Commands, QueuedBytes};
 use crate::ids::{OperatorIndex, ShardId, SourceIndex, Watermark, WorkerId};
 use crate::operator::{self, Operator, Outputs, Shard};
@@ -332,6 +332,7 @@ impl Build<'_> {
         record: &CheckpointRecord,
     ) -> Result<Shard, JobError> {
         let plugin = &self.plugins.plugins[index.index()];
+        let refused = |cause| OperatorError::new(self.job, &operator.name, PluginProblem::Refused(cause));
         let options = InstanceOptions {
             job: self.job.name.clone(),
             operator: operator.name.clone(),
@@ -347,7 +348,7 @@ impl Build<'_> {
         let Some((image, state)) = image.zip(state) else {
             return Ok(Shard {
                 id: shard,
-                instance: Some(plugin.open(&options)?),
+                instance: Some(plugin.open(&options).map_err(refused)?),
                 watermarks: InputWatermarks::new(senders),
                 advanced: Watermark::START,
                 next_advance: None,
@@ -356,7 +357,7 @@ impl Build<'_> {
         };
         Ok(Shard {
             id: shard,
-            instance: Some(plugin.restore(&options, &image)?),
+            instance: Some(plugin.restore(&options, &image).map_err(refused)?),
             watermarks: InputWatermarks::restored(senders, &state.watermarks),
             advanced: state.advanced,
             next_advance: state.next_advance,

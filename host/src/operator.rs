@@ -271,7 +271,12 @@ impl Operator {
         };
         let shard = &mut self.shards[local];
         let instance = shard.instance.take().expect("an instance is missing only after a failed call");
-        let (instance, outcome) = instance.process(port, shard.watermarks.watermark(), &input)?;
+        let called = instance.process(port, shard.watermarks.watermark(), &input);
+        let (instance, outcome) = called.map_err(|cause| JobError::OperatorFailed {
+            operator: self.name.to_string(),
+            input: range_of(batch),
+            cause,
+        })?;
         shard.instance = Some(instance);
         shard.next_advance = outcome.next_advance;
         if is_due(outcome.next_advance, shard.watermarks.watermark()) && !self.due.contains(&local) {
@@ -284,20 +289,24 @@ impl Operator {
         let shard = &mut self.shards[local];
         let watermark = shard.watermarks.watermark();
         let instance = shard.instance.take().expect("an instance is missing only after a failed call");
-        let (instance, outcome) = instance.advance(watermark)?;
+        let failed = |cause| JobError::OperatorFailed {
+            operator: self.name.to_string(),
+            input: format!("`advance` to {}", time_of(watermark)),
+            cause,
+        };
+        let (instance, outcome) = instance.advance(watermark).map_err(failed)?;
         shard.instance = Some(instance);
         shard.next_advance = outcome.next_advance;
         shard.fruitless = if outcome.outputs.is_empty() { shard.fruitless + 1 } else { 0 };
         let wants_more = is_due(outcome.next_advance, watermark);
         if wants_more && shard.fruitless > FRUITLESS_ADVANCES_MAX {
-            return Err(JobError::Plugin(PluginError::Call {
+            return Err(failed(PluginError::Call {
                 operator: self.name.to_string(),
                 shard: shard.id.0,
                 call: "advance",
                 what: format!(
-                    "it asked to be called again {FRUITLESS_ADVANCES_MAX} times in a row at watermark `{}` and emitted \
-                     nothing; return a `next-advance` above the watermark when nothing is due",
-                    watermark.0
+                    "it asked to be called again {FRUITLESS_ADVANCES_MAX} times in a row and emitted nothing; return a \
+                     `next-advance` above the watermark when nothing is due"
                 ),
             }));
         }
@@ -428,6 +437,28 @@ impl Operator {
 /// of the input there is nothing left to wait for.
 fn is_due(next_advance: Option<i64>, watermark: Watermark) -> bool {
     next_advance.is_some_and(|next| next <= watermark.0 && next != i64::MAX)
+}
+
+/// A batch in words: where its first and its last record were read.
+#[cold]
+fn range_of(batch: &Batch) -> String {
+    let rows = batch.rows();
+    let Some(origins) = batch.origins.as_ref().filter(|_| rows > 0) else {
+        return format!("a batch of `{rows}` records that another operator emitted");
+    };
+    let position = |row| {
+        let (split, offset) = origins.get(row);
+        split.position(offset)
+    };
+    match rows {
+        1 => format!("the record at `{}`", position(0)),
+        _ => format!("one of `{rows}` records, the first at `{}`, the last at `{}`", position(0), position(rows - 1)),
+    }
+}
+
+#[cold]
+fn time_of(watermark: Watermark) -> String {
+    if watermark == Watermark::END { "the end of the input".to_owned() } else { format!("watermark `{}`", watermark.0) }
 }
 
 /// The rows that were not rejected, copied: for the rare batch with a row whose columns cannot be decoded.

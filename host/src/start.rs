@@ -13,7 +13,7 @@ use crate::checkpoint::recovery::{self, Decision, StoreFacts, Stored, Verdict};
 use crate::checkpoint::writer::Writer;
 use crate::config::model::{Job, KafkaConnection, SinkKind};
 use crate::config::resolve::{self, Plan};
-use crate::error::JobError;
+use crate::error::{JobError, OperatorError, PluginProblem};
 use crate::ids::{AttemptId, CheckpointId};
 use crate::kafka::output::{KafkaOutput, OutputOptions};
 use crate::kafka::transaction::Rotation;
@@ -73,9 +73,10 @@ pub fn load_plugins(job: &Job, cache: Option<&Path>) -> Result<Plugins, JobError
     for operator in &job.operators {
         let path = operator.plugin.display().to_string();
         let bytes = std::fs::read(&operator.plugin)
-            .map_err(|cause| JobError::Stop(format!("plugin `{path}` of operator `{}`: {cause}", operator.name)))?;
-        let plugin = engine.load(&path, &bytes)?;
-        descriptions.push(plugin.describe(&operator.config)?);
+            .map_err(|cause| OperatorError::new(job, &operator.name, PluginProblem::Unreadable(cause)))?;
+        let refused = |cause| OperatorError::new(job, &operator.name, PluginProblem::Refused(cause));
+        let plugin = engine.load(&path, &bytes).map_err(refused)?;
+        descriptions.push(plugin.describe(&operator.config).map_err(refused)?);
         plugins.push(plugin);
         artifacts.push(bytes);
     }
@@ -90,6 +91,7 @@ pub fn start(job: &Job, plugins: &Plugins, options: &StartOptions) -> Result<Sta
     let operators = identities(job, plugins);
     admit_operators(&store, &operators, options)?;
     let facts = store.facts()?;
+    admit_sinks(job, &facts)?;
     let output = output_options(job, &facts, attempt, options.rotation).map(KafkaOutput::look).transpose()?;
     let decider = output.as_ref().map_or(Decider::Store, |output| output.decider().clone());
     admit_decider(&facts, &decider)?;
@@ -262,7 +264,8 @@ fn admit_operators(store: &Store, operators: &[OperatorIdentity], options: &Star
     for operator in operators {
         let name = &operator.operator;
         let Some(stored) = known.iter().find(|stored| &stored.operator == name) else { continue };
-        if options.fresh.contains(name) {
+        // Before its first checkpoint an operator has nothing to lose: its first configuration may have been a mistake.
+        if options.fresh.contains(name) || !store.has_state(name)? {
             continue;
         }
         let what = match (stored.plugin == operator.plugin, stored.config == operator.config) {
@@ -277,7 +280,9 @@ fn admit_operators(store: &Store, operators: &[OperatorIdentity], options: &Star
         )));
     }
     for stored in &known {
-        if !operators.iter().any(|operator| operator.operator == stored.operator) {
+        if !operators.iter().any(|operator| operator.operator == stored.operator)
+            && store.has_state(&stored.operator)?
+        {
             let name = &stored.operator;
             return Err(JobError::Stop(format!(
                 "the store holds state of operator `{name}`, which the job file no longer has; names are the identity of \
@@ -320,6 +325,21 @@ fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), JobError> {
                  shards cannot be changed in this version",
                 operator.name, job.shards
             ));
+        }
+    }
+    Ok(())
+}
+
+/// What a prepared checkpoint owes a file sink is appended when that sink is opened: output of a sink that is gone would
+/// never be written.
+fn admit_sinks(job: &Job, facts: &Facts) -> Result<(), JobError> {
+    for state in facts.prepared.iter().flat_map(|prepared| &prepared.record.sinks) {
+        let SinkState::File { sink, path, staged_bytes, .. } = state else { continue };
+        if *staged_bytes > 0 && job.sinks.iter().all(|known| &known.name != sink) {
+            return Err(JobError::Stop(format!(
+                "the last checkpoint may owe sink `{sink}` the last `{staged_bytes}` bytes of `{path}`, and the job file no \
+                 longer has this sink. Nothing was changed. Put the sink back, start and stop the job once, then take it out"
+            )));
         }
     }
     Ok(())

@@ -6,8 +6,8 @@
 use super::{plugin_cache, report, say};
 use crate::config::model::{Job, SinkKind, SourceKind};
 use crate::config::{self, resolve};
-use crate::error::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
-use crate::plugin::{Description, Engine, PluginError};
+use crate::error::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE, OperatorError, PluginProblem};
+use crate::plugin::{Description, Engine};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -17,39 +17,6 @@ use std::path::{Path, PathBuf};
 pub struct CheckArguments {
     /// The job file
     pub job: PathBuf,
-}
-
-/// A plugin that does not suit its operator.
-#[derive(Debug, thiserror::Error)]
-#[error("{place}: operator `{operator}` cannot use its plugin")]
-struct OperatorError {
-    /// The job file, the line and the column of the key that is to blame.
-    place: String,
-    operator: String,
-    #[source]
-    cause: PluginProblem,
-}
-
-impl OperatorError {
-    fn new(job: &Job, operator: &str, cause: PluginProblem) -> OperatorError {
-        let key = match &cause {
-            PluginProblem::Refused(PluginError::Configuration { .. }) => "config",
-            PluginProblem::Refused(_) | PluginProblem::Unreadable(_) => "plugin",
-        };
-        let keys = [format!("operator.{operator}.{key}"), format!("operator.{operator}")];
-        let place = keys.iter().find_map(|key| job.places.keys.get(key));
-        let file = job.places.file.display();
-        let place = place.map_or_else(|| file.to_string(), |place| format!("{file}:{}:{}", place.line, place.column));
-        OperatorError { place, operator: operator.to_owned(), cause }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum PluginProblem {
-    #[error("the artifact cannot be read")]
-    Unreadable(#[source] std::io::Error),
-    #[error(transparent)]
-    Refused(#[from] PluginError),
 }
 
 /// Checks a job, prints what was found, and gives the exit code.

@@ -233,6 +233,12 @@ impl Store {
         Ok(self.contents.last_row().map(|row| row.operators.clone()).unwrap_or_default())
     }
 
+    /// Whether a checkpoint holds memory of an operator.
+    pub fn has_state(&self, operator: &str) -> Result<bool, StoreError> {
+        self.latch.check()?;
+        Ok(!self.contents.index.of_operator(operator).is_empty())
+    }
+
     /// The job file as it was when a checkpoint last carried it.
     pub fn job_file(&self) -> Result<Option<&str>, StoreError> {
         self.latch.check()?;
