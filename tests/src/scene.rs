@@ -5,7 +5,8 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -17,6 +18,15 @@ const RUN_MAX: Duration = Duration::from_mins(2);
 pub struct Scene {
     folder: TempDir,
     program: PathBuf,
+    /// Counts runs: each has its own log.
+    runs: AtomicUsize,
+}
+
+/// A host that runs; it is killed if nobody waits for its end.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    log: PathBuf,
 }
 
 /// How a run ended and what it said.
@@ -29,6 +39,17 @@ pub struct Run {
 }
 
 impl Run {
+    /// Fails the test unless the run ended with this exit code and said all of this.
+    ///
+    /// # Panics
+    /// With the run's log, if it did not.
+    pub fn expect_refusal(&self, what: &str, code: i32, said: &[&str]) {
+        assert_eq!(self.status.code(), Some(code), "{what}: {:?}\n{}", self.status, self.log);
+        for words in said {
+            assert!(self.log.contains(words), "{what}: `{words}` is not said in\n{}", self.log);
+        }
+    }
+
     /// Whether it was ended by SIGKILL.
     pub fn was_killed(&self) -> bool {
         self.status.signal() == Some(libc::SIGKILL)
@@ -61,7 +82,7 @@ impl Scene {
     /// If there is no room for a temporary folder.
     pub fn new(program: &str) -> Scene {
         let folder = tempfile::Builder::new().prefix("tidegate-scene").tempdir().expect("a temporary folder");
-        Scene { folder, program: program.into() }
+        Scene { folder, program: program.into(), runs: AtomicUsize::new(0) }
     }
 
     /// A path in the folder.
@@ -97,7 +118,15 @@ impl Scene {
     /// # Panics
     /// If the host cannot be started, or runs for longer than two minutes.
     pub fn run_with(&self, kill_at: Option<&str>, arguments: &[&str]) -> Run {
-        let log = self.path("host.log");
+        self.start(kill_at, arguments).wait()
+    }
+
+    /// Starts the job and lets it run.
+    ///
+    /// # Panics
+    /// If the host cannot be started.
+    pub fn start(&self, kill_at: Option<&str>, arguments: &[&str]) -> Running {
+        let log = self.path(&format!("host-{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
         let file = fs::File::create(&log).expect("the log is written");
         let mut command = Command::new(&self.program);
         command.arg("run").arg(self.path("job.toml")).args(arguments).stdin(Stdio::null());
@@ -107,18 +136,61 @@ impl Scene {
         if let Some(at) = kill_at {
             command.env("TIDEGATE_KILL_AT", at);
         }
-        let mut child = command.spawn().expect("the host starts");
+        Running { child: command.spawn().expect("the host starts"), log }
+    }
+}
+
+impl Running {
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// If the host has ended and was waited for.
+    pub fn signal(&self, signal: i32) {
+        let process = i32::try_from(self.child.id()).expect("process numbers fit");
+        // SAFETY: a plain system call; the process is our child and was not waited for, so its number is its own.
+        let sent = unsafe { libc::kill(process, signal) };
+        assert_eq!(sent, 0, "the host takes signal {signal}");
+    }
+
+    /// Waits until the condition holds.
+    ///
+    /// # Panics
+    /// If the host ends before, or it takes too long.
+    pub fn wait_until(&mut self, what: &str, mut condition: impl FnMut(&Running) -> bool) {
+        let until = Instant::now() + RUN_MAX;
+        while !condition(self) {
+            let ended = self.child.try_wait().expect("the host is our child");
+            assert!(ended.is_none(), "the host ended before {what}: {ended:?}\n{}", self.log());
+            assert!(Instant::now() < until, "the host never came to {what}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If it runs for longer than two minutes.
+    pub fn wait(mut self) -> Run {
         let until = Instant::now() + RUN_MAX;
         loop {
-            if let Some(status) = child.try_wait().expect("the host is our child") {
-                return Run { status, log: fs::read_to_string(&log).unwrap_or_default() };
+            if let Some(status) = self.child.try_wait().expect("the host is our child") {
+                return Run { status, log: self.log() };
             }
-            if Instant::now() > until {
-                let _ = child.kill();
-                let _ = child.wait();
-                panic!("the host hangs:\n{}", fs::read_to_string(&log).unwrap_or_default());
-            }
+            assert!(Instant::now() < until, "the host hangs:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already, unless a test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -7,7 +7,8 @@
 //! - `environment.txt`: environment variables, `NAME=value` a line.
 //! - `expected-error.txt`: standard error from the first `error: ` on; paths below the folder are shown as `<case>`.
 //! - `expected-exit.txt`: the exit code; without it 2 if an error is expected, else 0.
-//! - `expected/FILE`: what `FILE` must hold afterwards; its lines are sorted, because shards write in any order.
+//! - `expected/FILE`: what `FILE` must hold afterwards, paths as above; its lines are sorted, because shards write in any
+//!   order.
 //!
 //! Plugins are in `plugins/` beside the job. `TIDEGATE_BLESS=1` rewrites what is expected; `TIDEGATE_CASE=text` runs only the
 //! cases with that text in their names. Next room: `tests/cases`.
@@ -123,7 +124,7 @@ fn run_case(case: &Path) -> Outcome<()> {
     compare("the exit code", &expected_exit, &ran.exit, &mut differences);
     for file in files(&case.join("expected"))? {
         let name = file.strip_prefix(case.join("expected")).expect("it was listed there");
-        compare(&name.display().to_string(), &read_text(&file)?, &sorted(&there.join(name)), &mut differences);
+        compare(&name.display().to_string(), &read_text(&file)?, &sorted(&there.join(name), &there), &mut differences);
     }
     if differences.is_empty() { Ok(()) } else { Err(differences) }
 }
@@ -200,7 +201,7 @@ fn bless(case: &Path, there: &Path, ran: &Ran) -> Outcome<()> {
     }
     for file in files(&case.join("expected"))? {
         let name = file.strip_prefix(case.join("expected")).expect("it was listed there");
-        write(file.clone(), &sorted(&there.join(name)))?;
+        write(file.clone(), &sorted(&there.join(name), there))?;
     }
     Ok(())
 }
@@ -212,10 +213,11 @@ fn compare(what: &str, expected: &str, found: &str, differences: &mut String) {
     }
 }
 
-/// A file's lines in order; words if it cannot be read.
-fn sorted(file: &Path) -> String {
+/// A file's lines in order, with paths below the folder as `<case>`; words if it cannot be read.
+fn sorted(file: &Path, there: &Path) -> String {
     match fs::read_to_string(file) {
         Ok(text) => {
+            let text = text.replace(&there.display().to_string(), "<case>");
             let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
             lines.sort_unstable();
             lines.concat()
