@@ -69,9 +69,11 @@ fn push_backtrace(text: &mut String, backtrace: &WasmBacktrace) {
     }
 }
 
-/// A function's name, cut: a generic one can take a screen.
+/// A function's name without its type parameters, which can take a screen.
 fn name_of(name: Option<&str>) -> &str {
-    cut(name.unwrap_or("<unknown>"), NAME_BYTES_MAX)
+    let name = name.unwrap_or("(no name)");
+    let end = name.find('<').filter(|at| *at > 0).unwrap_or(name.len());
+    cut(&name[..end], NAME_BYTES_MAX)
 }
 
 /// The text for an error that the plugin returned.
