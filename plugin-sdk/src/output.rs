@@ -62,7 +62,8 @@ impl Output {
         }
     }
 
-    /// Refuses a row: it is wrong in itself. It goes the way of the job's `on_error`; the rest of the batch stands.
+    /// Refuses a row: it is wrong in itself. It goes the way of the operator's `on_rejected`; the rest of the batch
+    /// stands.
     /// `code` is a short, constant word for grouping, `reason` says what is wrong with this record. Of two rejections
     /// of one row the first counts. Do not also use or forward the row.
     ///

@@ -89,7 +89,12 @@ pub(crate) static CHECKPOINT: Section = Section {
     title: "checkpoint",
     doc: "When checkpoints are taken. Output becomes visible to `read_committed` readers with each.",
     keys: &[
-        key("interval", duration(Duration::from_millis(10), DAY), Absent::Value("1s"), "From barrier to barrier."),
+        key(
+            "interval",
+            duration(Duration::from_millis(10), DAY),
+            Absent::Value("1s"),
+            "From barrier to barrier. Without input, checkpoints are left out for up to a minute.",
+        ),
         key(
             "min_pause",
             duration(Duration::ZERO, DAY),
@@ -100,7 +105,7 @@ pub(crate) static CHECKPOINT: Section = Section {
             "timeout",
             duration(Duration::from_millis(100), HOUR),
             Absent::Value("60s"),
-            "A checkpoint that takes longer ends the process (exit 75); a new start recovers.",
+            "A checkpoint that is not prepared by then ends the process (exit 75); a new start recovers.",
         ),
     ],
 };
@@ -134,7 +139,7 @@ pub(crate) static LIMITS: Section = Section {
             "channel",
             Kind::Size { min: 1, max: GIB },
             Absent::Value("4MiB"),
-            "Bound of each channel between threads. An empty channel takes any one batch.",
+            "Bound of each lane: an edge has one for each sending and receiving thread. An empty one takes any batch.",
         ),
     ],
 };
@@ -344,7 +349,7 @@ pub(crate) static OPERATOR: Section = Section {
             "on_rejected",
             Kind::Choice(&["fail", "dead-letter"]),
             Absent::Value("fail"),
-            "What happens to a row that the plugin rejects: the job stops, or it goes to the dead-letter sink.",
+            "A row that the plugin rejects, or whose columns cannot be decoded: the job stops, or a dead letter.",
         ),
         key(
             "discard",
