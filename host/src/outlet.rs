@@ -28,7 +28,8 @@ pub struct Outlet {
     keyed: Option<Cut>,
     same_shard: Option<Cut>,
     broadcast: Option<Cut>,
-    sinks: Vec<LaneSender>,
+    /// A source's records for its sinks, in batches; what an operator passes on goes to sinks as it is.
+    sinks: Option<Cut>,
 }
 
 /// The readers of an outlet, by how records reach them. An edge has one lane to each worker, in order of workers.
@@ -72,6 +73,8 @@ struct Open {
     batch: Batch,
     bytes: usize,
     since: Option<Instant>,
+    /// Rows, bytes of keys and bytes of values of the batch before: what this one is likely to need.
+    last: (usize, usize, usize),
 }
 
 impl Outbox {
@@ -124,13 +127,13 @@ impl Outlet {
             keyed: cut(readers.keyed, shards.into()),
             same_shard: cut(readers.same_shard, shards.into()),
             broadcast: cut(readers.broadcast, 1),
-            sinks: readers.sinks,
+            sinks: cut(readers.sinks.into_iter().map(|lane| vec![lane]).collect(), 1),
         }
     }
 
     /// Whether nobody reads here (a discarded port).
     pub fn is_unread(&self) -> bool {
-        self.sinks.is_empty() && self.keyed.is_none() && self.same_shard.is_none() && self.broadcast.is_none()
+        self.sinks.is_none() && self.keyed.is_none() && self.same_shard.is_none() && self.broadcast.is_none()
     }
 
     /// Adds one record of a source. `home` is the shard of its split.
@@ -144,15 +147,15 @@ impl Outlet {
         if let Some(cut) = &mut self.same_shard {
             cut.push(record, home, limits, watermark, outbox);
         }
-        if let Some(cut) = &mut self.broadcast {
+        for cut in [&mut self.broadcast, &mut self.sinks].into_iter().flatten() {
             cut.push(record, ShardId(0), limits, watermark, outbox);
         }
     }
 
     /// Passes on rows that an operator forwarded or emitted on shard `home`. Sinks share them as they are.
     pub fn pass(&mut self, rows: &Rows, home: ShardId, watermark: Watermark, outbox: &mut Outbox) {
-        for lane in &self.sinks {
-            outbox.push(lane, Message::Rows { shard: Target::Shard(home), rows: rows.clone(), watermark });
+        if let Some(cut) = &self.sinks {
+            cut.send(0, rows, watermark, outbox);
         }
         let limits = self.limits;
         if let Some(cut) = &mut self.same_shard {
@@ -183,32 +186,32 @@ impl Outlet {
     pub fn announce(&mut self, watermark: Watermark, outbox: &mut Outbox) {
         for cut in self.cuts() {
             cut.flush(watermark, outbox, |_| true);
+        }
+        for cut in [&self.keyed, &self.same_shard, &self.broadcast].into_iter().flatten() {
             for lane in cut.lanes.iter().flatten() {
                 outbox.push(lane, Message::Watermark(watermark));
             }
         }
     }
 
-    /// Cuts every batch and puts the barrier behind it, for every reader.
+    /// Cuts every batch and puts watermark and barrier behind it, for every reader. The watermark must not come after the
+    /// barrier: behind the last barrier of a bounded job nobody reads any more, and windows would stay open.
     pub fn barrier(&mut self, id: CheckpointId, watermark: Watermark, outbox: &mut Outbox) {
+        self.announce(watermark, outbox);
         for cut in self.cuts() {
-            cut.flush(watermark, outbox, |_| true);
             for lane in cut.lanes.iter().flatten() {
                 outbox.push(lane, Message::Barrier(id));
             }
-        }
-        for lane in &self.sinks {
-            outbox.push(lane, Message::Barrier(id));
         }
     }
 
     /// Whether a half-filled batch waits, so that the owner must come back within the linger time.
     pub fn is_waiting(&self) -> bool {
-        [&self.keyed, &self.same_shard, &self.broadcast].into_iter().flatten().any(|cut| cut.rows > 0)
+        [&self.keyed, &self.same_shard, &self.broadcast, &self.sinks].into_iter().flatten().any(|cut| cut.rows > 0)
     }
 
     fn cuts(&mut self) -> impl Iterator<Item = &mut Cut> {
-        [&mut self.keyed, &mut self.same_shard, &mut self.broadcast].into_iter().flatten()
+        [&mut self.keyed, &mut self.same_shard, &mut self.broadcast, &mut self.sinks].into_iter().flatten()
     }
 }
 
@@ -230,7 +233,7 @@ impl Cut {
         let open = &mut self.open[at];
         if open.batch.is_empty() {
             open.since = Some(Instant::now());
-            open.batch.timestamps.reserve_exact(limits.rows.min(1024));
+            open.reserve();
         }
         open.push(record);
         open.bytes += bytes;
@@ -269,9 +272,11 @@ impl Cut {
         if self.open[at].batch.is_empty() {
             return;
         }
-        let open = std::mem::take(&mut self.open[at]);
-        self.rows -= open.batch.rows();
-        self.send(at, &Rows::all(open.batch), watermark, outbox);
+        let batch = std::mem::take(&mut self.open[at].batch);
+        self.open[at] =
+            Open { last: (batch.rows(), batch.keys.arena.len(), batch.values.arena.len()), ..Open::default() };
+        self.rows -= batch.rows();
+        self.send(at, &Rows::all(batch), watermark, outbox);
     }
 
     fn send(&self, at: usize, rows: &Rows, watermark: Watermark, outbox: &mut Outbox) {
@@ -295,6 +300,17 @@ impl Cut {
 }
 
 impl Open {
+    /// Makes room for a batch like the one before, once a batch instead of by doubling.
+    fn reserve(&mut self) {
+        let (rows, key_bytes, value_bytes) = self.last;
+        let batch = &mut self.batch;
+        batch.timestamps.reserve(rows);
+        batch.keys.ends.reserve(rows);
+        batch.keys.arena.reserve(key_bytes);
+        batch.values.ends.reserve(rows);
+        batch.values.arena.reserve(value_bytes);
+    }
+
     #[inline]
     fn push(&mut self, record: Record<'_>) {
         let batch = &mut self.batch;
@@ -388,5 +404,79 @@ impl<'a> RowOf<'a> {
             headers,
             origin: self.batch.origins.as_ref().map(|origins| origins.get(self.row)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{Inbox, LaneIndex, QueuedBytes};
+    use std::time::Duration;
+
+    const LIMITS: BatchLimits = BatchLimits { rows: 3, bytes: 100, linger: Duration::from_millis(5) };
+
+    fn record<'a>(key: &'a [u8], value: &'a [u8]) -> Record<'a> {
+        Record { key: Some(key), value: Some(value), timestamp: 7, headers: &[], origin: None }
+    }
+
+    fn inbox(lanes: usize) -> (Inbox, Vec<LaneIndex>, Vec<LaneSender>) {
+        let mut inbox = Inbox::new(1 << 20, Arc::new(QueuedBytes::default()));
+        let (indexes, senders) = (0..lanes).map(|_| inbox.lane()).unzip();
+        (inbox, indexes, senders)
+    }
+
+    fn all(inbox: &Inbox, lanes: &[LaneIndex]) -> Vec<Message> {
+        std::iter::from_fn(|| inbox.receive(lanes, 0, |_| true).map(|(_, message)| message)).collect()
+    }
+
+    #[test]
+    fn the_watermark_stands_before_the_barrier_and_behind_every_row() {
+        let (inbox, lanes, senders) = inbox(1);
+        let readers = Readers { keyed: vec![senders], ..Readers::default() };
+        let (mut outlet, mut outbox) = (Outlet::new(readers, LIMITS, 4), Outbox::default());
+        outlet.push(record(b"a", b"1"), ShardId(0), Watermark::START, &mut outbox);
+        outlet.barrier(CheckpointId(1), Watermark::END, &mut outbox);
+        assert!(outbox.send().expect("the inbox is there"));
+        let messages = all(&inbox, &lanes);
+        assert!(matches!(
+            messages[..],
+            [Message::Rows { .. }, Message::Watermark(Watermark::END), Message::Barrier(CheckpointId(1))]
+        ));
+    }
+
+    #[test]
+    fn a_source_feeds_its_sinks_and_a_large_record_travels_alone() {
+        let (inbox, lanes, senders) = inbox(1);
+        let readers = Readers { sinks: senders, ..Readers::default() };
+        let (mut outlet, mut outbox) = (Outlet::new(readers, LIMITS, 4), Outbox::default());
+        for value in [&b"1"[..], &[b'x'; 500], b"2", b"3", b"4", b"5"] {
+            outlet.push(record(b"a", value), ShardId(0), Watermark::START, &mut outbox);
+        }
+        outlet.barrier(CheckpointId(1), Watermark::START, &mut outbox);
+        assert!(outbox.send().expect("the inbox is there"));
+        let rows: Vec<usize> = all(&inbox, &lanes)
+            .iter()
+            .filter_map(|message| match message {
+                Message::Rows { rows, .. } => Some(rows.len()),
+                Message::Watermark(_) | Message::Barrier(_) => None,
+            })
+            .collect();
+        assert_eq!(rows, [1, 1, 3, 1]);
+    }
+
+    #[test]
+    fn a_forwarded_selection_keeps_headers_and_origins_of_its_rows() {
+        let split = Arc::new(SplitName { topic: "t".into(), partition: 3 });
+        let mut open = Open::default();
+        for (offset, name) in [(10, "zero"), (11, "one"), (12, "two")] {
+            let headers = [(name, Some(&b"h"[..]))];
+            open.push(Record { headers: &headers, origin: Some((&split, offset)), ..record(b"k", b"v") });
+        }
+        let rows = Rows { batch: Arc::new(open.batch), selection: Some(Arc::from([0, 2])) };
+        let copy = copied(&rows);
+        let headers = copy.batch.headers.as_ref().expect("headers are kept");
+        assert_eq!(headers.rows, [0, 1]);
+        assert_eq!(headers.names.bytes(1), b"two");
+        assert_eq!(copy.batch.origins.as_ref().expect("origins are kept").get(1).1, 12);
     }
 }

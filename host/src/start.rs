@@ -91,6 +91,10 @@ pub fn start(job: &Job, plugins: &Plugins, options: &StartOptions) -> Result<Sta
     let operators = identities(job, plugins);
     admit_operators(&store, &operators, options)?;
     let facts = store.facts()?;
+    // Both have one shape: a checkpoint is only ever prepared by a job that went on from the other.
+    if let Some(newest) = facts.prepared.as_ref().or(facts.committed.as_ref()) {
+        admit_shape(job, &newest.record)?;
+    }
     admit_sinks(job, &facts)?;
     let output = output_options(job, &facts, attempt, options.rotation).map(KafkaOutput::look).transpose()?;
     let decider = output.as_ref().map_or(Decider::Store, |output| output.decider().clone());
@@ -168,7 +172,6 @@ impl Begin<'_> {
         applied: Applied,
     ) -> Result<Started, JobError> {
         let record = from.expect("the decision names a checkpoint that the store has").record;
-        admit_shape(self.job, &record)?;
         let mut sinks = open_sinks(self.job, Some(&record), output.as_ref())?;
         if applied == Applied::Now {
             apply(&mut sinks, &record)?;
@@ -406,6 +409,11 @@ fn open_sinks(
             SinkKind::File { path } => Sink::File(Box::new(FileSink::open(&sink.name, path, state)?)),
             SinkKind::Kafka { topic, key, .. } => {
                 let output = output.expect("a job with a Kafka sink has its producer");
+                tracing::info!(
+                    sink = sink.name,
+                    topic,
+                    "read this topic with `isolation.level=read_committed`; other readers see records of unfinished checkpoints"
+                );
                 Sink::Kafka(KafkaSink::open(&sink.name, topic, key, output)?)
             }
         });

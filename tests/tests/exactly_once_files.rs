@@ -172,3 +172,33 @@ fn a_finished_job_started_again_ends_at_once_and_adds_nothing() {
     let after = std::fs::read(payments.scene.path("alerts.jsonl")).expect("the alerts are read");
     assert_eq!(before, after);
 }
+
+#[test]
+fn a_source_that_feeds_a_sink_directly_is_copied_exactly_under_a_kill() {
+    let scene = Scene::new(env!("CARGO_BIN_EXE_tidegate-probed"));
+    let input = scene.path("payments.jsonl");
+    write_files(Plan::new(RECORDS), std::slice::from_ref(&input)).expect("payments are written");
+    scene.write_job(
+        r#"format = 1
+name = "copy"
+
+[checkpoint]
+interval = "10ms"
+
+[source.payments]
+kind = "file"
+path = "payments.jsonl"
+timestamp = { field = "/timestamp", format = "unix_ms" }
+
+[sink.copy]
+kind = "file"
+path = "copy.jsonl"
+from = ["payments"]
+"#,
+    );
+    let run = scene.run_and_kill("prepared:1");
+    assert!(run.was_killed(), "the kill did not hit: {:?}\n{}", run.status, run.log);
+    scene.run().expect_success("the second run");
+    let copy = std::fs::read(scene.path("copy.jsonl")).expect("the copy is read");
+    assert!(copy == std::fs::read(&input).expect("the input is read"), "the copy differs from its input");
+}

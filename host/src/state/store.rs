@@ -74,7 +74,7 @@ pub struct OperatorIdentity {
     pub operator: String,
     /// The artifact's hash.
     pub plugin: PluginHash,
-    /// SHA-256 of the canonical configuration, hexadecimal.
+    /// The configuration as canonical JSON.
     pub config: String,
 }
 
