@@ -202,3 +202,25 @@ from = ["payments"]
     let copy = std::fs::read(scene.path("copy.jsonl")).expect("the copy is read");
     assert!(copy == std::fs::read(&input).expect("the input is read"), "the copy differs from its input");
 }
+
+#[test]
+fn windows_behind_another_operator_close_at_the_end_of_the_input() {
+    let steps = plugin("steps");
+    for kill in [None, Some("prepared:1"), Some("decided:1")] {
+        let payments = Payments::new(USUAL, RECORDS);
+        let first = format!(
+            "[operator.first]\nplugin = \"{}\"\nconfig = {{ role = \"pass\" }}\n\
+             inputs = {{ main = {{ from = \"payments\", route = \"same-shard\" }} }}\n\n[operator.detector]",
+            steps.display()
+        );
+        let text =
+            job(USUAL).replace("[operator.detector]", &first).replace("main = \"payments\"", "main = \"first.out\"");
+        payments.scene.write_job(&text);
+        if let Some(moment) = kill {
+            let run = payments.scene.run_and_kill(moment);
+            assert!(run.was_killed(), "the kill at {moment} did not hit: {:?}\n{}", run.status, run.log);
+        }
+        payments.scene.run().expect_success("behind another operator");
+        payments.expect_exact("behind another operator");
+    }
+}

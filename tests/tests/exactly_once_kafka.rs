@@ -2,8 +2,10 @@
 //! the shape of the job, and whenever it is killed.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use tidegate_tests::broker;
 use tidegate_tests::judge::NewRecord;
+use tidegate_tests::proxy::{ApiKey, Fault, Rule as ProxyRule};
 use tidegate_tests::scene::{Scene, plugin};
 use xtask::generate::{Plan, generate};
 use xtask::recount::{Alert, Found, Recount, Rule};
@@ -32,6 +34,11 @@ struct Payments {
 
 impl Payments {
     fn new(shape: Shape) -> Payments {
+        Payments::through(&broker::shared().address(), "until = \"latest\"", shape)
+    }
+
+    /// The job reaches the broker at an address of the caller's, and ends its input as the key says.
+    fn through(address: &str, until: &str, shape: Shape) -> Payments {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let (payments, alerts) = (format!("payments-{number}"), format!("alerts-{number}"));
         let broker = broker::shared();
@@ -54,7 +61,7 @@ impl Payments {
         });
         broker.produce(&payments, records);
         let scene = Scene::new(env!("CARGO_BIN_EXE_tidegate-probed"));
-        scene.write_job(&job(number, shape));
+        scene.write_job(&job(number, address, until, shape));
         Payments { scene, alerts_topic: alerts, expected: recount.alerts() }
     }
 
@@ -90,7 +97,7 @@ impl Payments {
     }
 }
 
-fn job(number: u32, shape: Shape) -> String {
+fn job(number: u32, address: &str, until: &str, shape: Shape) -> String {
     let Shape { workers, shards, batch_rows, .. } = shape;
     format!(
         r#"format = 1
@@ -106,12 +113,12 @@ rows = {batch_rows}
 
 [connection.main]
 kind = "kafka"
-brokers = ["{}"]
+brokers = ["{address}"]
 
 [source.payments]
 connection = "main"
 topics = ["payments-{number}"]
-until = "latest"
+{until}
 key = "/user_id"
 timestamp = {{ field = "/timestamp", format = "unix_ms" }}
 watermark = {{ max_out_of_orderness = "5s" }}
@@ -127,7 +134,6 @@ connection = "main"
 topic = "alerts-{number}"
 from = ["detector.alerts"]
 "#,
-        broker::shared().address(),
         plugin("fraud_detector").display()
     )
 }
@@ -207,4 +213,54 @@ fn an_instance_with_an_empty_store_beside_a_used_one_stops_and_fences_nobody() {
     std::fs::rename(&kept, &store).expect("the store is put back");
     payments.scene.run().expect_success("with its own store");
     payments.expect_exact("with its own store");
+}
+
+#[test]
+fn a_healthy_instance_is_not_harmed_by_one_with_an_empty_store() {
+    let payments = Payments::through(&broker::shared().address(), "", USUAL);
+    let mut healthy = payments.scene.start(None, &[]);
+    healthy.wait_until("its first alerts", |_| payments.found().compare(&payments.expected).found > 0);
+    let other = Scene::new(env!("CARGO_BIN_EXE_tidegate-probed"));
+    let text = std::fs::read_to_string(payments.scene.path("job.toml")).expect("the job file is read");
+    other.write_job(&text);
+    for _ in 0..3 {
+        let run = other.run();
+        assert_eq!(run.status.code(), Some(78), "a person must look:\n{}", run.log);
+        assert!(run.log.contains("another instance"), "{}", run.log);
+    }
+    healthy.signal(libc::SIGTERM);
+    healthy.wait().expect_success("the healthy one");
+    payments.expect_nothing_wrong("the healthy one");
+}
+
+#[test]
+fn a_late_end_of_a_transaction_finds_the_producer_replaced() {
+    let proxy = broker::shared().proxy();
+    let payments = Payments::through(&proxy.address(), "until = \"latest\"", USUAL);
+    // The request reaches the broker while the next transaction is open; the client is cut off, repeats it and hears OK.
+    let fault = Fault::Late(Duration::from_millis(150));
+    proxy.rule(ProxyRule { api: ApiKey::END_TXN, skip: 1, times: 2, fault });
+    let run = payments.scene.run();
+    run.expect_success("with late ends of transactions");
+    assert!(run.log.contains("replacing the transactional producer"), "no rotation took place:\n{}", run.log);
+    payments.expect_exact("with late ends of transactions");
+}
+
+#[test]
+fn a_start_that_cannot_succeed_says_why_and_what_to_do() {
+    let down = Payments::through("127.0.0.1:9", "until = \"latest\"", USUAL);
+    down.scene.run().expect_refusal("a broker that is down", 75, &["no broker of connection `main`", "127.0.0.1:9"]);
+    let payments = Payments::new(USUAL);
+    let text = std::fs::read_to_string(payments.scene.path("job.toml")).expect("the job file is read");
+    payments.scene.write_job(&text.replace("topic = \"alerts-", "topic = \"no-alerts-"));
+    payments.scene.run().expect_refusal(
+        "a missing sink topic",
+        78,
+        &["topic `no-alerts-", "does not exist", "create it"],
+    );
+    payments.scene.write_job(&text.replace("topics = [\"payments-", "topics = [\"no-payments-"));
+    payments.scene.run().expect_refusal("a missing source topic", 78, &["topic `no-payments-", "does not exist"]);
+    payments.scene.write_job(&text);
+    payments.scene.run().expect_success("with the right topics");
+    payments.expect_exact("with the right topics");
 }
