@@ -4,10 +4,10 @@
 //! coordinator on the calling thread until the job ends. After a failure nothing is joined for long: a thread can be stuck
 //! in a library for ever, and the last checkpoint is safe. Next rooms: [`crate::start`], [`crate::checkpoint::coordinator`].
 
-use crate::checkpoint::coordinator::{Collected, Coordinator, Report};
+use crate::checkpoint::coordinator::{Collected, Coordinator};
+use crate::checkpoint::messages::{Report, SourceCommand, Task};
 use crate::checkpoint::protocol::{Parts as CheckpointParts, Protocol, Schedule};
 use crate::checkpoint::record::{CheckpointKind, CheckpointRecord, SplitState};
-use crate::checkpoint::writer::Task;
 use crate::config::model::{self, Job, OnBadRecord, OnRejected};
 use crate::decode::Decoder;
 use crate::decode::columns::ColumnDecoder;
@@ -19,7 +19,7 @@ use crate::outlet::Outlet;
 use crate::plugin::InstanceOptions;
 use crate::sink::task::SinkTask;
 use crate::source::clock::SourceClock;
-use crate::source::driver::{Driver, SourceCommand};
+use crate::source::driver::Driver;
 use crate::source::{self, Discover};
 use crate::start::{Plugins, StartOptions, Started, load_plugins, start};
 use crate::status::{Control, Status};

@@ -4,8 +4,8 @@
 //! with the others, later stages first, so that what is on its way out leaves before new work comes in. It sleeps only when
 //! no operator can do anything. Next room: [`crate::operator`].
 
-use crate::checkpoint::coordinator::Report;
-use crate::checkpoint::writer::Task;
+use crate::checkpoint::messages::Report;
+use crate::checkpoint::messages::Task;
 use crate::error::JobError;
 use crate::exchange::{Command, Inbox};
 use crate::operator::{Captured, Operator, Step};

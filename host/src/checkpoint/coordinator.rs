@@ -4,14 +4,13 @@
 //! Next rooms: [`super::protocol`] (what happens when), [`super::writer`] and [`crate::sink::task`] (who does it).
 
 use super::PreparedCheckpoint;
+use super::messages::{Report, SourceCommand, Task};
 use super::protocol::{Action, Event, Protocol};
 use super::record::{CheckpointKind, CheckpointRecord, ShardState, SinkState, SourceState, SplitState};
-use super::writer::Task;
 use crate::error::JobError;
 use crate::exchange::{Command, Commands};
 use crate::ids::{AttemptId, CheckpointId, SourceIndex};
 use crate::probe;
-use crate::source::driver::SourceCommand;
 use crate::status::{Control, Request, Status};
 use crate::watchdog::Heartbeat;
 use std::sync::Arc;
@@ -21,48 +20,6 @@ use std::time::{Duration, Instant};
 
 /// The longest the coordinator sleeps, so that a stop is noticed soon.
 const NAP_MAX: Duration = Duration::from_millis(20);
-
-/// What a thread tells the coordinator.
-#[derive(Debug)]
-pub enum Report {
-    /// A source thread put the barrier on its lanes.
-    Positions {
-        /// The checkpoint.
-        id: CheckpointId,
-        /// The source.
-        source: SourceIndex,
-        /// Where this thread's splits go on.
-        splits: Vec<SplitState>,
-    },
-    /// A source thread read all its bounded splits and sent the largest watermark. Once a thread.
-    InputFinished,
-    /// An operator's shards on one worker were captured; their memory is on its way to the writer.
-    Snapshot {
-        /// The checkpoint.
-        id: CheckpointId,
-        /// What the host keeps of them beside the memory.
-        shards: Vec<ShardState>,
-        /// How long the worker stood still for it.
-        pause: Duration,
-        /// Memory of the instances, in bytes.
-        memory_bytes: usize,
-    },
-    /// The sink thread has all output of the checkpoint flushed or staged.
-    Flushed {
-        /// The checkpoint.
-        id: CheckpointId,
-        /// What each sink wrote.
-        sinks: Vec<SinkState>,
-    },
-    /// PREPARED is durable.
-    Prepared(PreparedCheckpoint),
-    /// The checkpoint happened and every sink applied it.
-    Decided(CheckpointId),
-    /// COMMITTED was written alone.
-    Recorded(CheckpointId),
-    /// A thread cannot go on.
-    Failed(JobError),
-}
 
 /// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

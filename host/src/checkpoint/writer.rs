@@ -6,43 +6,17 @@
 //! Next room: [`crate::state::store`].
 
 use super::PreparedCheckpoint;
-use super::coordinator::Report;
+use super::messages::{Report, Task};
 use super::record::{CheckpointRecord, Decider};
-use crate::ids::{AttemptId, CheckpointId, OperatorIndex, ShardId};
+use crate::ids::{AttemptId, CheckpointId};
 use crate::probe;
 use crate::state::StoreError;
-use crate::state::snapshot::InstanceDelta;
 use crate::state::store::{OperatorIdentity, Preparing, Store};
 use std::sync::mpsc::{Receiver, SyncSender};
 
 /// Stored snapshots that one fold between two checkpoints may read, in bytes: at most some 100 ms of work, so that the next
 /// checkpoint does not wait for it.
 const FOLD_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
-/// What the writer is asked to do, in order.
-#[derive(Debug)]
-pub enum Task {
-    /// A checkpoint begins.
-    Begin(CheckpointId),
-    /// One shard's snapshot of the checkpoint that began.
-    Add {
-        /// The operator.
-        operator: OperatorIndex,
-        /// The shard.
-        shard: ShardId,
-        /// What changed.
-        delta: InstanceDelta,
-    },
-    /// All snapshots were handed over: make PREPARED durable.
-    Finish {
-        /// Everything but the memory.
-        record: Box<CheckpointRecord>,
-        /// The checkpoint to mark COMMITTED with it.
-        commits: Option<CheckpointId>,
-    },
-    /// Mark a checkpoint COMMITTED alone.
-    Record(CheckpointId),
-}
 
 /// The writer's view of the job.
 pub struct Writer {

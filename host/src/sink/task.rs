@@ -8,7 +8,7 @@ use super::file::FileSink;
 use super::kafka::KafkaSink;
 use crate::align::{Aligned, Alignment};
 use crate::checkpoint::PreparedCheckpoint;
-use crate::checkpoint::coordinator::Report;
+use crate::checkpoint::messages::Report;
 use crate::checkpoint::record::{CheckpointRecord, SinkState};
 use crate::error::JobError;
 use crate::exchange::{Command, Inbox, LaneIndex};

@@ -6,7 +6,7 @@
 
 use super::clock::SourceClock;
 use super::{Polled, RawRecord, Reader, SourceError};
-use crate::checkpoint::coordinator::Report;
+use crate::checkpoint::messages::{Report, SourceCommand};
 use crate::checkpoint::record::{Position, SplitState};
 use crate::columns::SplitName;
 use crate::config::model::OnBadRecord;
@@ -39,17 +39,6 @@ const NAP_MAX: Duration = Duration::from_millis(5);
 
 /// Dead letters are sent once they take this much, and at every pause and barrier.
 const DEAD_LETTERS_BYTES_MAX: usize = 64 * 1024;
-
-/// What a source thread is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceCommand {
-    /// Put the barrier on all lanes and report positions.
-    Barrier(CheckpointId),
-    /// The last reported positions are committed: publish them for lag tools.
-    Publish,
-    /// End.
-    Shutdown,
-}
 
 /// What a source thread is made of.
 pub struct Driver {
