@@ -7,6 +7,7 @@ use super::{plugin_cache, report, say};
 use crate::config::model::{Job, SinkKind, SourceKind};
 use crate::config::{self, resolve};
 use crate::error::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE, OperatorError, PluginProblem};
+use crate::kafka::MarkerPlace;
 use crate::plugin::{Description, Engine};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -104,6 +105,15 @@ fn summary(job: &Job, edges: usize) -> String {
             SinkKind::Kafka { topic, connection, .. } => format!("writes topic `{topic}` of `{}`", connection.name),
         };
         let _ = writeln!(text, "  sink `{}` {what}", sink.name);
+    }
+    let brokers = job.sinks.iter().find_map(|sink| match &sink.kind {
+        SinkKind::Kafka { connection, .. } => Some(&connection.brokers),
+        SinkKind::File { .. } => None,
+    });
+    if let Some(brokers) = brokers {
+        let command = MarkerPlace::of_job(&job.name).command(brokers);
+        let _ =
+            writeln!(text, "  the marker topic is made by the first start, or by an administrator with\n    {command}");
     }
     text
 }

@@ -5,6 +5,7 @@
 use super::admin_call::{LOOK_EVERY, Reading, request};
 use super::client::{Client, Role, code, millis};
 use super::error::{Class, KafkaError};
+use super::marker::TOPIC_SETTINGS;
 use super::partitions::{Entry, PartitionList, TopicPartition, entries, entry};
 use super::reports::text_of;
 use crate::config::model::KafkaConnection;
@@ -237,7 +238,8 @@ impl KafkaAdmin {
         if topic.is_null() {
             return Err(self.client.explain(&doing, Code::RD_KAFKA_RESP_ERR__INVALID_ARG, &text_of(reason.as_ptr())));
         }
-        for (setting, value) in MARKER_TOPIC_SETTINGS {
+        for (setting, value) in TOPIC_SETTINGS {
+            let (setting, value) = (CString::new(setting).unwrap_or_default(), CString::new(value).unwrap_or_default());
             // SAFETY: all three are live; the strings are copied. The only error is an empty name.
             unsafe { native::rd_kafka_NewTopic_set_config(topic, setting.as_ptr(), value.as_ptr()) };
         }
@@ -351,10 +353,6 @@ impl KafkaAdmin {
         KafkaError::TopicMissing { topic: topic.to_owned(), connection: self.client.connection().to_owned() }
     }
 }
-
-/// Small segments, so that compaction keeps up and reading the topic's tail stays short.
-const MARKER_TOPIC_SETTINGS: [(&std::ffi::CStr, &std::ffi::CStr); 3] =
-    [(c"cleanup.policy", c"compact"), (c"segment.ms", c"600000"), (c"min.cleanable.dirty.ratio", c"0.1")];
 
 fn list(names: &[String]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();

@@ -11,6 +11,11 @@ use uuid::Uuid;
 /// The version that this program writes and reads.
 const VERSION: u32 = 1;
 
+/// The settings of a marker's topic: compacted, and with small segments, so that compaction keeps up and reading the topic's
+/// tail stays short.
+pub const TOPIC_SETTINGS: [(&str, &str); 3] =
+    [("cleanup.policy", "compact"), ("segment.ms", "600000"), ("min.cleanable.dirty.ratio", "0.1")];
+
 /// Where a job's marker lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MarkerPlace {
@@ -24,6 +29,16 @@ impl MarkerPlace {
     /// The place of a job's marker.
     pub fn of_job(job: &str) -> MarkerPlace {
         MarkerPlace { topic: format!("tidegate.{job}"), key: job.to_owned() }
+    }
+
+    /// The command with which an administrator makes the topic, where the job may not.
+    pub fn command(&self, brokers: &[String]) -> String {
+        let settings = TOPIC_SETTINGS.map(|(setting, value)| format!("--config {setting}={value}")).join(" ");
+        format!(
+            "kafka-topics.sh --bootstrap-server {} --create --topic {} --partitions 1 {settings}",
+            brokers.join(","),
+            self.topic
+        )
     }
 }
 
@@ -113,6 +128,16 @@ mod tests {
         r#"{"version":1,"checkpoint":17,"attempt":"00000000-0000-0000-0000-000000000001","#,
         r#""store":"00000000-0000-0000-0000-000000000002","digest":"fffffffffffffffc"}"#
     );
+
+    #[test]
+    fn the_command_for_an_administrator_makes_the_topic_that_the_job_would() {
+        let brokers = ["k1:9092".to_owned(), "k2:9092".to_owned()];
+        assert_eq!(
+            MarkerPlace::of_job("fraud").command(&brokers),
+            "kafka-topics.sh --bootstrap-server k1:9092,k2:9092 --create --topic tidegate.fraud --partitions 1 \
+             --config cleanup.policy=compact --config segment.ms=600000 --config min.cleanable.dirty.ratio=0.1"
+        );
+    }
 
     #[test]
     fn a_marker_is_readable_and_stays_so() {
