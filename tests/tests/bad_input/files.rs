@@ -123,3 +123,18 @@ fn an_output_that_somebody_else_wrote_to_is_refused() {
     scene.run().expect_success("the output is as it was");
     expect_whole(&scene, "the output is as it was");
 }
+
+#[test]
+fn a_pattern_that_names_other_files_is_refused_and_new_files_are_told() {
+    let scene = half_read();
+    let job = std::fs::read_to_string(scene.path("job.toml")).expect("the job file is there");
+    write_lines(&scene.path("other.jsonl"), 3, None);
+    scene.write_job(&job.replace("path = \"lines.jsonl\"", "path = \"other.jsonl\""));
+    let said = ["source `lines`", "other.jsonl` names none of the files", "lines.jsonl`", "put `path` back"];
+    scene.run().expect_refusal("another path", 78, &said);
+    scene.write_job(&job.replace("path = \"lines.jsonl\"", "path = \"*er.jsonl\"").replace("*er", "*e*"));
+    let run = scene.run();
+    run.expect_success("a wider pattern");
+    assert!(run.log.contains("1 of the 2 files"), "{}", run.log);
+    expect_whole(&scene, "a wider pattern");
+}

@@ -2,9 +2,10 @@
 //! stores, signals.
 //!
 //! Each test looks at three things: what the host says (place and way out), its exit code, and that the next right start
-//! loses and doubles nothing. Next rooms: `files`, `plugins`, `stores`, `stops`; `tests/cases` for the rest.
+//! loses and doubles nothing. Next rooms: `files`, `kafka`, `plugins`, `stores`, `stops`; `tests/cases` for the rest.
 
 mod files;
+mod kafka;
 mod plugins;
 mod stops;
 mod stores;
