@@ -12,9 +12,8 @@ fn long_line_scene(policy: &str, sections: &str) -> (Scene, usize) {
     let long = line(2, &"x".repeat(LONG_BYTES));
     let text = format!("{before}{long}\n{}\n", line(3, "good"));
     fs::write(scene.path("lines.jsonl"), text).expect("the input is written");
-    let mut job = Copying::healthy(0);
-    job.source_keys = policy.to_owned();
-    job.sections = sections.to_owned();
+    let (source_keys, sections) = (policy.to_owned(), sections.to_owned());
+    let job = Copying { source_keys, sections, ..Copying::healthy(0) };
     scene.write_job(&job.job());
     (scene, before.len())
 }
