@@ -89,7 +89,8 @@ pub enum JobError {
     /// A checkpoint was not prepared in time.
     #[error(
         "checkpoint `{id}` was not prepared within `checkpoint.timeout`; the one before it is intact and the next start \
-         goes on from there"
+         goes on from there. If this comes again: a barrier waits behind the records before it, so raise `timeout` of \
+         `[checkpoint]`, lower `channel` of `[limits]`, or make the slowest operator or sink faster"
     )]
     CheckpointTimeout {
         /// The checkpoint.

@@ -305,12 +305,13 @@ fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), JobError> {
         )))
     };
     for source in &job.sources {
-        if !record.sources.iter().any(|state| state.source == source.name) {
+        let Some(state) = record.sources.iter().find(|state| state.source == source.name) else {
             return stop(format!(
                 "the job file has a source `{}`, of which checkpoint `{}` knows no positions",
                 source.name, record.id
             ));
-        }
+        };
+        source::compare(source, state, record.kind == CheckpointKind::Finished)?;
     }
     for state in &record.sources {
         if !job.sources.iter().any(|source| source.name == state.source) {

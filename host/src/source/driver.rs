@@ -25,8 +25,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Records taken from one split before the next look at the clock and at commands.
+/// Records taken from one split before the next look at the clock and at commands, at most.
 const POLL_RECORDS_MAX: usize = 1024;
+
+/// The same, at least, and at the start.
+const POLL_RECORDS_MIN: usize = 16;
+
+/// A poll whose records waited longer for room was too large: a barrier waits for it.
+const SEND_WAIT_MAX: Duration = Duration::from_millis(50);
 
 /// At most this long after it rose, a watermark is told to readers that got no batch to carry it.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
@@ -75,6 +81,8 @@ pub struct Driver {
 /// What a thread remembers between polls.
 struct Progress {
     outbox: Outbox,
+    /// Records that the next poll may take.
+    poll_records: usize,
     letters: DeadLetters,
     /// What readers may rely on: this thread's watermark, or the other threads' while all of its splits are idle.
     watermark: Watermark,
@@ -104,6 +112,7 @@ impl Driver {
         let now = Instant::now();
         let mut progress = Progress {
             outbox: Outbox::default(),
+            poll_records: POLL_RECORDS_MIN,
             letters: DeadLetters::default(),
             watermark: Watermark::START,
             announced: Watermark::START,
@@ -169,8 +178,8 @@ impl Driver {
         let now_ms = wall_clock_ms();
         let mut key = Vec::new();
         let mut visited = Visited::default();
-        let Progress { outbox, letters, .. } = progress;
-        let polled = reader.poll(split, POLL_RECORDS_MAX, &mut |raw: RawRecord<'_>| {
+        let Progress { outbox, letters, poll_records, .. } = progress;
+        let polled = reader.poll(split, *poll_records, &mut |raw: RawRecord<'_>| {
             visited.records += 1;
             visited.bytes += (raw.value.map_or(0, <[u8]>::len) + raw.key.map_or(0, <[u8]>::len)) as u64;
             let origin = Some((&split_name, raw.offset));
@@ -226,7 +235,10 @@ impl Driver {
         if progress.letters.size_bytes() > DEAD_LETTERS_BYTES_MAX {
             self.post(progress)?;
         }
+        let began = Instant::now();
         progress.outbox.send_all()?;
+        let next = if began.elapsed() > SEND_WAIT_MAX { progress.poll_records / 2 } else { progress.poll_records * 2 };
+        progress.poll_records = next.clamp(POLL_RECORDS_MIN, POLL_RECORDS_MAX);
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use super::{Polled, RawHeaders, RawRecord, Reader, SourceError};
 use crate::checkpoint::record::{Position, SourceState, SplitState};
 use crate::columns::SplitName;
 use crate::ids::{SplitIndex, Watermark};
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,6 +53,42 @@ pub fn resolve(source: &str, pattern: &Path) -> Result<SourceState, SourceError>
     };
     let splits = files.into_iter().map(split).collect::<Result<_, _>>()?;
     Ok(SourceState { source: source.to_owned(), splits })
+}
+
+/// Compares what a pattern names today with the files of a checkpoint: the list is made once, so whatever came since is not
+/// read, and that is said. A pattern that names none of them was changed.
+pub fn compare(source: &str, pattern: &Path, state: &SourceState, is_finished: bool) -> Result<(), SourceError> {
+    // A file that was read to its end may be gone; any other is missed when it is opened.
+    let Ok(files) = listing::list(pattern) else { return Ok(()) };
+    let known: HashSet<&Path> = state.splits.iter().filter_map(|split| path_of(&split.position)).collect();
+    let is_new = |file: &&PathBuf| !std::path::absolute(file).is_ok_and(|path| known.contains(path.as_path()));
+    let new = files.iter().filter(is_new).count();
+    let pattern = pattern.display();
+    if new == files.len() && !is_finished {
+        let first = known.iter().min().map_or_else(String::new, |path| format!(" (such as `{}`)", path.display()));
+        return Err(SourceError::Changed {
+            source_name: source.to_owned(),
+            what: format!(
+                "`{pattern}` names none of the files that the last checkpoint is about{first}; put `path` back, or start the \
+                 job under a new `name` or `store.path`"
+            ),
+        });
+    }
+    if new > 0 {
+        tracing::warn!(
+            "source `{source}`: {new} of the {} files that `{pattern}` names were not there at the first start and are not \
+             read; start the job under a new `name` or `store.path` to read them",
+            files.len()
+        );
+    }
+    Ok(())
+}
+
+fn path_of(position: &Position) -> Option<&Path> {
+    match position {
+        Position::File { path, .. } => Some(Path::new(path)),
+        Position::Kafka { .. } => None,
+    }
 }
 
 /// Reads lines.

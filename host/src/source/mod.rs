@@ -125,6 +125,15 @@ pub fn resolve(source: &Source) -> Result<SourceState, SourceError> {
     }
 }
 
+/// Compares what a source names today with what a checkpoint knows of it, before anything is opened.
+pub fn compare(source: &Source, state: &SourceState, is_finished: bool) -> Result<(), SourceError> {
+    match &source.kind {
+        SourceKind::File { pattern } => file::compare(&source.name, pattern, state, is_finished),
+        // Topics are compared by their ids, when they are opened.
+        SourceKind::Kafka { .. } => Ok(()),
+    }
+}
+
 /// Opens a reader over some of a source's splits at their positions. Refuses a split whose identity changed.
 pub fn open(source: &Source, splits: &[SplitState], discover: Discover<'_>) -> Result<Box<dyn Reader>, SourceError> {
     match &source.kind {

@@ -12,9 +12,8 @@ fn long_line_scene(policy: &str, sections: &str) -> (Scene, usize) {
     let long = line(2, &"x".repeat(LONG_BYTES));
     let text = format!("{before}{long}\n{}\n", line(3, "good"));
     fs::write(scene.path("lines.jsonl"), text).expect("the input is written");
-    let mut job = Copying::healthy(0);
-    job.source_keys = policy.to_owned();
-    job.sections = sections.to_owned();
+    let (source_keys, sections) = (policy.to_owned(), sections.to_owned());
+    let job = Copying { source_keys, sections, ..Copying::healthy(0) };
     scene.write_job(&job.job());
     (scene, before.len())
 }
@@ -122,4 +121,19 @@ fn an_output_that_somebody_else_wrote_to_is_refused() {
     fs::write(scene.path("out.jsonl"), &output).expect("the output is as it was");
     scene.run().expect_success("the output is as it was");
     expect_whole(&scene, "the output is as it was");
+}
+
+#[test]
+fn a_pattern_that_names_other_files_is_refused_and_new_files_are_told() {
+    let scene = half_read();
+    let job = std::fs::read_to_string(scene.path("job.toml")).expect("the job file is there");
+    write_lines(&scene.path("other.jsonl"), 3, None);
+    scene.write_job(&job.replace("path = \"lines.jsonl\"", "path = \"other.jsonl\""));
+    let said = ["source `lines`", "other.jsonl` names none of the files", "lines.jsonl`", "put `path` back"];
+    scene.run().expect_refusal("another path", 78, &said);
+    scene.write_job(&job.replace("path = \"lines.jsonl\"", "path = \"*er.jsonl\"").replace("*er", "*e*"));
+    let run = scene.run();
+    run.expect_success("a wider pattern");
+    assert!(run.log.contains("1 of the 2 files"), "{}", run.log);
+    expect_whole(&scene, "a wider pattern");
 }

@@ -2,9 +2,10 @@
 //! stores, signals.
 //!
 //! Each test looks at three things: what the host says (place and way out), its exit code, and that the next right start
-//! loses and doubles nothing. Next rooms: `files`, `plugins`, `stores`, `stops`; `tests/cases` for the rest.
+//! loses and doubles nothing. Next rooms: `files`, `kafka`, `plugins`, `stores`, `stops`; `tests/cases` for the rest.
 
 mod files;
+mod kafka;
 mod plugins;
 mod stops;
 mod stores;
@@ -102,7 +103,7 @@ fn write_lines(path: &Path, count: usize, poisoned: Option<usize>) {
 
 /// A job that was killed in the middle of its input, after a checkpoint with some of it.
 fn half_read() -> Scene {
-    // A source answers a barrier every 1,024 records.
+    // Enough for several checkpoints: a source answers a barrier between two polls.
     const LINES: usize = 12_000;
     let scene = scene();
     write_lines(&scene.path("lines.jsonl"), LINES, None);

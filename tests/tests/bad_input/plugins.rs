@@ -16,8 +16,8 @@ fn poisoned() -> Scene {
 /// Runs a plugin into its failure, twice, and then another one over the same records.
 fn fails_and_goes_on(mode: &str, operator_keys: &str, said: &[&str]) {
     let scene = poisoned();
-    let mut job = Copying::misbehaving(&format!("mode = \"{mode}\", word = \"poison\""));
-    job.operator_keys = operator_keys.to_owned();
+    let config = format!("mode = \"{mode}\", word = \"poison\"");
+    let job = Copying { operator_keys: operator_keys.to_owned(), ..Copying::misbehaving(&config) };
     scene.write_job(&job.job());
     scene.run().expect_refusal(mode, 1, said);
     let first = expect_beginning(&scene, mode);

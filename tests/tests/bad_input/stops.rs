@@ -54,3 +54,22 @@ fn a_second_signal_ends_at_once_and_the_next_run_is_exact() {
     scene.run().expect_success("the next run");
     expect_whole(&scene, "the next run");
 }
+
+#[test]
+fn a_checkpoint_that_takes_too_long_ends_the_process_and_says_what_to_change() {
+    const LINES: usize = 1000;
+    let scene = scene();
+    write_lines(&scene.path("lines.jsonl"), LINES, None);
+    let slow = Copying { operator_keys: "call_timeout = \"1900ms\"".to_owned(), ..Copying::healthy(5000) };
+    // All lines wait before the operator, and a barrier behind them.
+    let job = slow.job().replace("channel = \"8KiB\"", "channel = \"4MiB\"");
+    scene.write_job(&job.replace("interval = \"10ms\"", "interval = \"10ms\"\ntimeout = \"2s\""));
+    let said = ["was not prepared within", "the one before it is intact", "raise `timeout`", "lower `channel`"];
+    scene.run().expect_refusal("a slow operator", 75, &said);
+    expect_beginning(&scene, "a slow operator");
+    // Less waits before the operator, so a barrier passes in time.
+    let job = slow.job().replace("interval = \"10ms\"", "interval = \"10ms\"\ntimeout = \"2s\"");
+    scene.write_job(&job);
+    scene.run().expect_success("with small channels");
+    expect_whole(&scene, "with small channels");
+}

@@ -126,7 +126,7 @@ fn a_renamed_source_is_refused_instead_of_reading_nothing() {
     let scene = half_read();
     let job = Copying::healthy(30).job();
     scene.write_job(&job.replace("[source.lines]", "[source.rows]").replace("main = \"lines\"", "main = \"rows\""));
-    let said = ["positions of the sources `lines`", "has the sources `rows`", "Put the names back"];
+    let said = ["has a source `rows`, of which checkpoint", "knows no positions", "Put it back"];
     scene.run().expect_refusal("a renamed source", 78, &said);
     scene.write_job(&job);
     goes_on(&scene, "the source has its name back");
