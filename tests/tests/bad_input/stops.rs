@@ -60,16 +60,15 @@ fn a_checkpoint_that_takes_too_long_ends_the_process_and_says_what_to_change() {
     const LINES: usize = 1000;
     let scene = scene();
     write_lines(&scene.path("lines.jsonl"), LINES, None);
-    let slow = Copying { operator_keys: "call_timeout = \"1900ms\"".to_owned(), ..Copying::healthy(5000) };
+    let slow = Copying { operator_keys: "call_timeout = \"900ms\"".to_owned(), ..Copying::healthy(5000) };
     // All lines wait before the operator, and a barrier behind them.
     let job = slow.job().replace("channel = \"8KiB\"", "channel = \"4MiB\"");
-    scene.write_job(&job.replace("interval = \"10ms\"", "interval = \"10ms\"\ntimeout = \"2s\""));
+    scene.write_job(&job.replace("interval = \"10ms\"", "interval = \"10ms\"\ntimeout = \"1s\""));
     let said = ["was not prepared within", "the one before it is intact", "raise `timeout`", "lower `channel`"];
     scene.run().expect_refusal("a slow operator", 75, &said);
     expect_beginning(&scene, "a slow operator");
-    // Less waits before the operator, so a barrier passes in time.
-    let job = slow.job().replace("interval = \"10ms\"", "interval = \"10ms\"\ntimeout = \"2s\"");
-    scene.write_job(&job);
-    scene.run().expect_success("with small channels");
-    expect_whole(&scene, "with small channels");
+    // Less waits before the operator, and a barrier may take longer: no machine is too slow for that.
+    scene.write_job(&slow.job().replace("interval = \"10ms\"", "interval = \"10ms\"\ntimeout = \"60s\""));
+    scene.run().expect_success("as the message says");
+    expect_whole(&scene, "as the message says");
 }
