@@ -135,7 +135,7 @@ impl Begin<'_> {
             Some(output) => Verdict::Marker(output.marker()?),
         };
         let decision = recovery::decide(&short(&facts), verdict);
-        tracing::info!(?decision, "recovery");
+        tracing::info!(%decision, "recovery");
         probe::reached("recovery");
         match decision {
             Decision::Stop(conflict) => Err(conflict.into()),

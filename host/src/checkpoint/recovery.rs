@@ -7,6 +7,7 @@
 
 use super::record::Marker;
 use crate::ids::{AttemptId, CheckpointId, StoreId};
+use std::fmt;
 
 /// What the store says when it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,25 @@ pub enum Decision {
     },
     /// Neither going on nor going back is safe. Nothing was changed.
     Stop(Conflict),
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Decision::Start { number, forget: None } => {
+                write!(f, "nothing to go on from; begin with checkpoint {number}")
+            }
+            Decision::Start { number, forget: Some(forget) } => {
+                write!(f, "checkpoint {forget} did not happen; begin with checkpoint {number}")
+            }
+            Decision::Resume(id) => write!(f, "go on from checkpoint {id}"),
+            Decision::Promote(id) => write!(f, "checkpoint {id} happened; go on from it"),
+            Decision::RollBack { forget, resume } => {
+                write!(f, "checkpoint {forget} did not happen; go on from checkpoint {resume}")
+            }
+            Decision::Stop(conflict) => write!(f, "stop: {conflict}"),
+        }
+    }
 }
 
 /// Why a start stops for a person (exit 78). The text says what was found and the way on.
