@@ -97,6 +97,16 @@ impl Default for Status {
 }
 
 impl Status {
+    /// Replaces one source thread's part of [`Status::lag`].
+    pub fn change_lag(&self, before: u64, now: u64) {
+        let change = |total: u64| {
+            let others = if total == LAG_UNKNOWN { 0 } else { total.saturating_sub(before) };
+            Some(others.saturating_add(now))
+        };
+        // The closure never refuses.
+        let _ = self.lag.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
+    }
+
     /// Notes which split holds the watermark back, as `source split` in words for a person. `None`: no split does.
     pub fn set_watermark_holder(&self, holder: Option<String>) {
         *self.watermark_holder.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = holder;
@@ -111,6 +121,15 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lag_is_the_sum_of_all_threads() {
+        let status = Status::default();
+        status.change_lag(0, 10);
+        status.change_lag(0, 5);
+        status.change_lag(10, 3);
+        assert_eq!(status.lag.load(Ordering::Relaxed), 8);
+    }
 
     #[test]
     fn a_request_is_never_taken_back() {

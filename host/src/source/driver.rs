@@ -92,6 +92,7 @@ struct Progress {
     has_finished: bool,
     began: Instant,
     bytes_done: u64,
+    lag: u64,
     /// The positions of the last barrier.
     reported: Vec<Position>,
 }
@@ -121,6 +122,7 @@ impl Driver {
             has_finished: false,
             began: now,
             bytes_done: 0,
+            lag: 0,
             reported: Vec::new(),
         };
         self.watermarks.advance();
@@ -291,7 +293,8 @@ impl Driver {
             progress.bytes_done = done;
         }
         if let Some(lag) = self.reader.lag() {
-            status.lag.store(lag, Relaxed);
+            status.change_lag(progress.lag, lag);
+            progress.lag = lag;
         }
         let holder = self.watermarks.furthest_behind().map(|split| {
             let split = &self.reader.splits()[split.index()];
