@@ -68,8 +68,8 @@ fn a_checkpoint_that_takes_too_long_ends_the_process_and_says_what_to_change() {
     scene.run().expect_refusal("a slow operator", 75, &said);
     expect_beginning(&scene, "a slow operator");
     // Less waits before the operator, so a barrier passes in time.
-    let job = slow.job().replace("interval = \"10ms\"", "interval = \"10ms\"\ntimeout = \"2s\"");
-    scene.write_job(&job);
+    let job = slow.job().replace("channel = \"8KiB\"", "channel = \"1KiB\"");
+    scene.write_job(&job.replace("interval = \"10ms\"", "interval = \"10ms\"\ntimeout = \"2s\""));
     scene.run().expect_success("with small channels");
     expect_whole(&scene, "with small channels");
 }
