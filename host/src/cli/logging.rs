@@ -5,6 +5,7 @@
 use indicatif::ProgressBar;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -13,6 +14,9 @@ const LOG_VARIABLE: &str = "TIDEGATE_LOG";
 
 /// The progress line at the bottom of the terminal, while there is one.
 static PROGRESS: OnceLock<ProgressBar> = OnceLock::new();
+
+/// Whether log events are written as JSON.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
 
 /// How log events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -41,12 +45,18 @@ pub fn start(format: Format, quiet: bool) {
         Format::Text => builder.with_ansi(io::stderr().is_terminal()).with_target(asked.is_some()).try_init(),
         Format::Json => builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
     };
+    IS_JSON.store(format == Format::Json, Ordering::Relaxed);
     if let Some(problem) = problem {
         tracing::warn!(
             problem,
             "`{LOG_VARIABLE}` is not understood and left out; write it like `info` or `tidegate=debug`"
         );
     }
+}
+
+/// Whether standard error carries JSON lines, and nothing else may be written there.
+pub fn is_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed) && tracing::enabled!(tracing::Level::ERROR)
 }
 
 /// Names the progress line that log lines must stay above.

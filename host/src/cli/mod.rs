@@ -107,14 +107,22 @@ fn code_of(outcome: Result<(), Box<dyn Error>>) -> u8 {
     }
 }
 
-/// Prints an error with its causes, each on its line, on standard error.
+/// Prints an error with its causes, each on its line, on standard error; as one log event if the log is JSON.
 pub fn report(error: &dyn Error) {
-    let mut text = format!("error: {error}");
+    let mut causes = Vec::new();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str("\n  because: ");
-        text.push_str(&error.to_string());
+        causes.push(error.to_string());
         cause = error.source();
+    }
+    if logging::is_json() {
+        tracing::error!(because = causes.join("; "), "{error}");
+        return;
+    }
+    let mut text = format!("error: {error}");
+    for cause in causes {
+        text.push_str("\n  because: ");
+        text.push_str(&cause);
     }
     logging::above_progress(|| {
         // Standard error may be gone; the exit code still says it.

@@ -60,8 +60,8 @@ pub fn resolve(source: &str, pattern: &Path) -> Result<SourceState, SourceError>
 pub fn compare(source: &str, pattern: &Path, state: &SourceState, is_finished: bool) -> Result<(), SourceError> {
     // A file that was read to its end may be gone; any other is missed when it is opened.
     let Ok(files) = listing::list(pattern) else { return Ok(()) };
-    let known: HashSet<&Path> = state.splits.iter().filter_map(|split| path_of(&split.position)).collect();
-    let is_new = |file: &&PathBuf| !std::path::absolute(file).is_ok_and(|path| known.contains(path.as_path()));
+    let known: HashSet<PathBuf> = state.splits.iter().filter_map(|split| path_of(&split.position)).collect();
+    let is_new = |file: &&PathBuf| !std::path::absolute(file).is_ok_and(|path| known.contains(&path));
     let new = files.iter().filter(is_new).count();
     let pattern = pattern.display();
     if new == files.len() && !is_finished {
@@ -84,9 +84,9 @@ pub fn compare(source: &str, pattern: &Path, state: &SourceState, is_finished: b
     Ok(())
 }
 
-fn path_of(position: &Position) -> Option<&Path> {
+fn path_of(position: &Position) -> Option<PathBuf> {
     match position {
-        Position::File { path, .. } => Some(Path::new(path)),
+        Position::File { path, .. } => std::path::absolute(path).ok(),
         Position::Kafka { .. } => None,
     }
 }

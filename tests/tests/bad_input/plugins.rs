@@ -1,6 +1,7 @@
 //! Plugins that trap, loop, eat memory: the job ends with 1 and says where, and what was committed stays.
 
-use super::{Copying, expect_beginning, expect_whole, half_read, scene, write_lines};
+use super::{Copying, expect_beginning, expect_whole, half_read, lines_of, scene, write_lines};
+use std::collections::HashMap;
 use std::fs;
 use tidegate_tests::scene::{Scene, plugin};
 
@@ -51,8 +52,8 @@ fn a_plugin_that_returns_an_error_names_the_records_and_loses_nothing() {
 
 #[test]
 fn a_plugin_that_loops_for_ever_is_ended() {
-    let said = ["operator `copy`", "lines.jsonl@", "in `process`", "longer than 300ms", "`call_timeout`"];
-    fails_and_goes_on("loop_forever", "call_timeout = \"300ms\"", &said);
+    let said = ["operator `copy`", "lines.jsonl@", "in `process`", "longer than 1s", "`call_timeout`"];
+    fails_and_goes_on("loop_forever", "call_timeout = \"1s\"", &said);
 }
 
 #[test]
@@ -95,6 +96,52 @@ fn a_plugin_that_traps_before_it_runs_is_refused_and_binds_nothing() {
     }
 }
 
+/// How often each line's user has come, that line included.
+fn counts(lines: &[String]) -> Vec<u64> {
+    let mut seen: HashMap<&str, u64> = HashMap::new();
+    let count = |line| {
+        let user: &str = str::split(line, '"').nth(3).expect("a line begins with its user");
+        let seen = seen.entry(user).or_default();
+        *seen += 1;
+        *seen
+    };
+    lines.iter().map(String::as_str).map(count).collect()
+}
+
+fn counted(scene: &Scene) -> Vec<u64> {
+    let count = |line: &String| {
+        let row: serde_json::Value = serde_json::from_str(line).expect("an output line is JSON");
+        row["count"].as_u64().expect("it has a count")
+    };
+    lines_of(&scene.path("out.jsonl")).iter().map(count).collect()
+}
+
+#[test]
+fn fresh_begins_with_empty_state_at_the_positions_of_the_last_checkpoint() {
+    const LINES: usize = 200_000;
+    let scene = scene();
+    write_lines(&scene.path("lines.jsonl"), LINES, None);
+    let job = Copying {
+        plugin: plugin("steps").display().to_string(),
+        config: "role = \"count\"".to_owned(),
+        ..Copying::healthy(0)
+    };
+    scene.write_job(&job.job());
+    let run = scene.run_and_kill("committed:3");
+    assert!(run.was_killed(), "the kill did not hit: {:?}\n{}", run.status, run.log);
+    let run = scene.run_and_kill("committed:3");
+    assert!(run.was_killed(), "the second kill did not hit: {:?}\n{}", run.status, run.log);
+    scene.run_with(None, &["--fresh", "copy"]).expect_success("empty state");
+
+    let lines = lines_of(&scene.path("lines.jsonl"));
+    let (whole, found) = (counts(&lines), counted(&scene));
+    assert_eq!(found.len(), LINES, "no line is lost or comes twice");
+    let begun = (0..LINES).find(|at| found[*at] != whole[*at]).expect("the state was given up");
+    assert!(begun > 0, "there was a checkpoint");
+    assert_eq!(found[begun..], counts(&lines[begun..]), "from there on it counts anew");
+}
+
+/// The same plugin under another hash
 /// The same plugin under another hash: an empty custom section is added.
 fn rebuilt(scene: &Scene) -> String {
     let mut bytes = fs::read(plugin("misbehave")).expect("the plugin is there");
@@ -123,4 +170,18 @@ fn state_of_another_plugin_or_configuration_needs_a_word() {
     scene.write_job(&job.job());
     scene.run_with(None, &["--fresh", "copy"]).expect_success("another plugin, with empty state");
     expect_whole(&scene, "another plugin, with empty state");
+}
+
+#[test]
+fn with_a_log_in_json_an_error_is_one_json_line_too() {
+    let scene = poisoned();
+    scene.write_job(&Copying::misbehaving("mode = \"trap_in_process\", word = \"poison\"").job());
+    let run = scene.run_with(None, &["--log", "json"]);
+    run.expect_refusal("a trap", 1, &[]);
+    let events: Vec<serde_json::Value> =
+        run.log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"))).collect();
+    let last = events.last().expect("something is logged");
+    assert_eq!(last["level"], "ERROR");
+    assert!(last["message"].as_str().is_some_and(|text| text.contains("operator `copy` failed on")), "{last}");
+    assert!(last["because"].as_str().is_some_and(|text| text.contains("it trapped")), "{last}");
 }
