@@ -20,6 +20,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+mod secured;
+
+pub use secured::{SCRAM_MECHANISMS, SCRAM_PASSWORD, SCRAM_USER};
+
 /// How long a broker may take to listen. It takes 3 s on an idle machine; a loaded one gets the rest.
 const START_DEADLINE: Duration = Duration::from_secs(90);
 /// How often a start is repeated when another process took one of the ports in between.
@@ -50,13 +54,15 @@ pub struct Options {
     pub transaction_version: TransactionVersion,
     /// Partitions of a topic that is made without saying how many.
     pub partitions: u32,
+    /// Whether it has the listener of [`Broker::secured_address`] too. Its certificates take two seconds.
+    pub secured: bool,
     /// Lines of `server.properties` that come last, so they win.
     pub config: Vec<(String, String)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { transaction_version: TransactionVersion::V2, partitions: 1, config: Vec::new() }
+        Options { transaction_version: TransactionVersion::V2, partitions: 1, secured: false, config: Vec::new() }
     }
 }
 
@@ -74,6 +80,7 @@ pub struct Broker {
 struct Ports {
     plain: u16,
     sasl: u16,
+    secured: u16,
     controller: u16,
     /// For each proxied listener: where the broker listens, and where it tells its clients that it listens.
     proxied: [(u16, u16); PROXIES],
@@ -239,6 +246,9 @@ impl Broker {
 
     /// Writes `server.properties` and formats the storage.
     fn format(&self, options: &Options) {
+        if options.secured {
+            secured::make_certificates(self.folder.path());
+        }
         let properties = self.path("server.properties");
         fs::write(&properties, self.server_properties(options)).expect("the temporary folder can be written");
         let log = self.path("format.log");
@@ -258,6 +268,7 @@ impl Broker {
             ])
             .arg(&properties)
             .args(["--feature", feature])
+            .args(secured::storage_arguments(options))
             .status()
             .unwrap_or_else(|error| panic!("`java` cannot be run: {error}; install Java 17"));
         assert!(status.success(), "formatting the broker's storage failed:\n{}", tail(&log));
@@ -266,11 +277,15 @@ impl Broker {
     fn server_properties(&self, options: &Options) -> String {
         let ports = &self.ports;
         let (mut listeners, mut advertised, mut protocols) = (String::new(), String::new(), String::new());
-        for (name, protocol, port, told) in [
+        let mut listening = vec![
             ("PLAIN", "PLAINTEXT", ports.plain, Some(ports.plain)),
             ("SASL", "SASL_PLAINTEXT", ports.sasl, Some(ports.sasl)),
             ("CONTROLLER", "PLAINTEXT", ports.controller, None),
-        ] {
+        ];
+        if options.secured {
+            listening.push(("SECURED", "SASL_SSL", ports.secured, Some(ports.secured)));
+        }
+        for (name, protocol, port, told) in listening {
             let _ = write!(listeners, "{name}://127.0.0.1:{port},");
             let _ = write!(protocols, "{name}:{protocol},");
             if let Some(told) = told {
@@ -291,6 +306,9 @@ impl Broker {
             ("num.partitions", options.partitions.to_string()),
             ("listener.name.sasl.plain.sasl.jaas.config", jaas()),
         ];
+        if options.secured {
+            lines.extend(secured::properties(self.folder.path()));
+        }
         lines.extend(FIXED_PROPERTIES.iter().map(|(name, value)| (*name, (*value).to_owned())));
         lines.extend(options.config.iter().map(|(name, value)| (name.as_str(), value.clone())));
         lines.iter().fold(String::new(), |mut text, (name, value)| {
@@ -426,6 +444,7 @@ impl Ports {
         Ports {
             plain: free_port(),
             sasl: free_port(),
+            secured: free_port(),
             controller: free_port(),
             proxied: std::array::from_fn(|_| (free_port(), free_port())),
         }
