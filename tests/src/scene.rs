@@ -18,6 +18,8 @@ const RUN_MAX: Duration = Duration::from_mins(2);
 pub struct Scene {
     folder: TempDir,
     program: PathBuf,
+    /// Variables that are set, or, without a value, not there.
+    environment: Vec<(&'static str, Option<PathBuf>)>,
     /// Counts runs: each has its own log.
     runs: AtomicUsize,
 }
@@ -82,7 +84,12 @@ impl Scene {
     /// If there is no room for a temporary folder.
     pub fn new(program: &str) -> Scene {
         let folder = tempfile::Builder::new().prefix("tidegate-scene").tempdir().expect("a temporary folder");
-        Scene { folder, program: program.into(), runs: AtomicUsize::new(0) }
+        Scene { folder, program: program.into(), environment: Vec::new(), runs: AtomicUsize::new(0) }
+    }
+
+    /// From now on the host finds this variable to be a path, or not set.
+    pub fn set_variable(&mut self, name: &'static str, value: Option<PathBuf>) {
+        self.environment.push((name, value));
     }
 
     /// A path in the folder.
@@ -133,6 +140,12 @@ impl Scene {
         command.stdout(file.try_clone().expect("a second handle of the log")).stderr(file);
         // The numbers of a run's end are debug events.
         command.env("TIDEGATE_LOG", "tidegate::job=debug,info");
+        for (name, value) in &self.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         if let Some(at) = kill_at {
             command.env("TIDEGATE_KILL_AT", at);
         }

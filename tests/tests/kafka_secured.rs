@@ -34,12 +34,12 @@ struct Payments {
 }
 
 impl Payments {
-    fn new(records: u64, mechanism: &str, password: &str, authority: &Path) -> Payments {
+    fn new(records: u64, mechanism: &str, password: &str, authority: Option<&Path>) -> Payments {
         let address = secured().secured_address();
         Payments::through(&address, records, mechanism, password, authority)
     }
 
-    fn through(address: &str, records: u64, mechanism: &str, password: &str, authority: &Path) -> Payments {
+    fn through(address: &str, records: u64, mechanism: &str, password: &str, authority: Option<&Path>) -> Payments {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let (payments, alerts) = (format!("payments-{number}"), format!("alerts-{number}"));
         secured().create_topic(&payments, PARTITIONS, &[]);
@@ -117,7 +117,7 @@ fn produce(topic: &str, count: u64) -> Vec<Alert> {
     recount.alerts()
 }
 
-fn job(number: u32, address: &str, mechanism: &str, authority: &Path) -> String {
+fn job(number: u32, address: &str, mechanism: &str, authority: Option<&Path>) -> String {
     format!(
         r#"format = 1
 name = "fraud-{number}"
@@ -131,7 +131,7 @@ interval = "10ms"
 kind = "kafka"
 brokers = ["{address}"]
 security = "sasl_ssl"
-ca_file = "{authority}"
+{trust}
 sasl = {{ mechanism = "{mechanism}", username = "{SCRAM_USER}", password = {{ file = "{PASSWORD_FILE}" }} }}
 
 [source.payments]
@@ -153,7 +153,7 @@ connection = "main"
 topic = "alerts-{number}"
 from = ["detector.alerts"]
 "#,
-        authority = authority.display(),
+        trust = authority.map_or_else(String::new, |path| format!("ca_file = \"{}\"", path.display())),
         plugin = plugin("fraud_detector").display(),
     )
 }
@@ -161,7 +161,7 @@ from = ["detector.alerts"]
 #[test]
 fn a_job_with_tls_and_a_password_ends_exactly_and_keeps_the_password_to_itself() {
     for mechanism in SCRAM_MECHANISMS {
-        let payments = Payments::new(RECORDS, mechanism, SCRAM_PASSWORD, &secured().authority());
+        let payments = Payments::new(RECORDS, mechanism, SCRAM_PASSWORD, Some(&secured().authority()));
         // The way back is a client's of its own: it asks the cluster for the fate of a transaction.
         let killed = payments.scene.run_and_kill("unconfirmed:1");
         assert!(killed.was_killed(), "{mechanism}: the kill did not hit: {:?}\n{}", killed.status, killed.log);
@@ -174,7 +174,7 @@ fn a_job_with_tls_and_a_password_ends_exactly_and_keeps_the_password_to_itself()
 #[test]
 fn a_wrong_password_is_refused_by_name_and_not_shown() {
     let wrong = "Mistaken-Horse-8-Battery";
-    let payments = Payments::new(10, "SCRAM-SHA-512", wrong, &secured().authority());
+    let payments = Payments::new(10, "SCRAM-SHA-512", wrong, Some(&secured().authority()));
     payments.refused().expect_refusal(
         "a wrong password",
         78,
@@ -185,7 +185,7 @@ fn a_wrong_password_is_refused_by_name_and_not_shown() {
 
 #[test]
 fn a_certificate_of_a_foreign_authority_is_refused() {
-    let payments = Payments::new(10, "SCRAM-SHA-512", SCRAM_PASSWORD, &secured().stranger());
+    let payments = Payments::new(10, "SCRAM-SHA-512", SCRAM_PASSWORD, Some(&secured().stranger()));
     payments.refused().expect_refusal(
         "a foreign authority",
         78,
@@ -202,10 +202,22 @@ fn a_certificate_of_a_foreign_authority_is_refused() {
 fn a_certificate_for_another_name_is_refused() {
     // The system takes it for 127.0.0.1, which is in the certificate; as a name it is not.
     let address = secured().secured_address().replace("127.0.0.1", "127.1");
-    let payments = Payments::through(&address, 10, "SCRAM-SHA-512", SCRAM_PASSWORD, &secured().authority());
+    let payments = Payments::through(&address, 10, "SCRAM-SHA-512", SCRAM_PASSWORD, Some(&secured().authority()));
     payments.refused().expect_refusal(
         "a foreign name",
         78,
         &["TLS with the brokers of connection `main` fails", "certificate verify failed"],
     );
+}
+
+#[test]
+fn without_an_authority_of_its_own_a_job_trusts_those_of_the_system() {
+    let mut payments = Payments::new(RECORDS, "SCRAM-SHA-512", SCRAM_PASSWORD, None);
+    payments.scene.set_variable("SSL_CERT_DIR", None);
+    payments.scene.set_variable("SSL_CERT_FILE", None);
+    let said = ["TLS with the brokers of connection `main` fails", "certificate verify failed"];
+    payments.refused().expect_refusal("an authority that the system does not know", 78, &said);
+    payments.scene.set_variable("SSL_CERT_FILE", Some(secured().authority()));
+    payments.scene.run().expect_success("an authority that the system knows");
+    payments.expect_exact("an authority that the system knows");
 }

@@ -59,6 +59,9 @@ impl Client {
         // Level 6 (info): lower levels swallow the disconnects that explain a wrong `security`.
         conf.set("log_level", "6")?;
         conf.set("client.id", "tidegate")?;
+        if let Some((name, value)) = authorities(|variable| std::env::var_os(variable).is_some()) {
+            conf.set(name, value)?;
+        }
         for (name, value) in defaults {
             conf.set(name, value)?;
         }
@@ -315,6 +318,14 @@ impl Drop for Conf<'_> {
     }
 }
 
+/// The property that finds the system's certificates, which hold unless a connection names others. The OpenSSL that is
+/// linked in looks in a folder of its own, which no system has, so librdkafka must look in the usual ones; only where
+/// OpenSSL's own variables name a place is OpenSSL right.
+fn authorities(is_set: impl Fn(&str) -> bool) -> Option<(&'static str, &'static str)> {
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(is_set);
+    (!named).then_some(("ssl.ca.location", "probe"))
+}
+
 /// Milliseconds for the library's timeouts, which are `int`.
 pub(super) fn millis(duration: Duration) -> c_int {
     c_int::try_from(duration.as_millis()).unwrap_or(c_int::MAX)
@@ -379,4 +390,17 @@ fn is_retriable(code: Code) -> bool {
 
 fn class_of(flags: CallFlags) -> Class {
     if !flags.fatal && flags.retriable { Class::Retry } else { Class::Fatal }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::authorities;
+
+    #[test]
+    fn the_systems_certificates_are_looked_for_unless_a_variable_names_them() {
+        assert_eq!(authorities(|_| false), Some(("ssl.ca.location", "probe")));
+        for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            assert_eq!(authorities(|name| name == variable), None, "{variable}");
+        }
+    }
 }

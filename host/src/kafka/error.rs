@@ -75,8 +75,8 @@ pub enum KafkaError {
     },
     /// TLS cannot be set up.
     #[error(
-        "{doing}: TLS with the brokers of connection `{connection}` fails: {detail}; check `security` and `ca_file`, and \
-         that the port is a TLS listener"
+        "{doing}: TLS with the brokers of connection `{connection}` fails: {detail}; check `security` and `ca_file`, \
+         that the port is a TLS listener, and that its certificate names its address"
     )]
     Tls {
         /// What was being done.
