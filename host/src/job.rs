@@ -166,6 +166,7 @@ impl Build<'_> {
             status: Arc::clone(self.status),
             parts: Collected::default(),
             reading: drivers.len(),
+            records_out: 0,
             stop_max: job.checkpoint.timeout,
         };
 

@@ -226,7 +226,10 @@ impl Operator {
                 .iter()
                 .map(|bad| Rejection { row: bad.row, code: "column".into(), reason: bad.reason.to_string() })
                 .collect();
-            self.refuse(rows, &rejections)?;
+            // A broadcast reaches every worker, and each finds the same rows bad: the one with the first shard says so.
+            if matches!(target, Target::Shard(_)) || self.shards.first().is_some_and(|shard| shard.id == ShardId(0)) {
+                self.refuse(rows, &rejections)?;
+            }
             self.take(from, target, &without(rows, &rejections), watermark)
         };
         self.columns = columns;

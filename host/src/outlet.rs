@@ -227,7 +227,10 @@ impl Cut {
     ) {
         let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
         let at = shard.index();
-        if self.open[at].bytes + bytes > limits.bytes && !self.open[at].batch.is_empty() {
+        // What was forwarded has an origin, what was emitted has none: a batch has one for each row or for none.
+        let batch = &self.open[at].batch;
+        let is_mixed = batch.origins.is_some() != record.origin.is_some();
+        if !batch.is_empty() && (is_mixed || self.open[at].bytes + bytes > limits.bytes) {
             self.cut(at, watermark, outbox);
         }
         let open = &mut self.open[at];
@@ -462,6 +465,31 @@ mod tests {
             })
             .collect();
         assert_eq!(rows, [1, 1, 3, 1]);
+    }
+
+    #[test]
+    fn forwarded_and_emitted_rows_keep_their_own_origins() {
+        let (inbox, lanes, senders) = inbox(1);
+        let readers = Readers { keyed: vec![senders], ..Readers::default() };
+        let limits = BatchLimits { rows: 100, bytes: 10_000, ..LIMITS };
+        let (mut outlet, mut outbox) = (Outlet::new(readers, limits, 1), Outbox::default());
+        let split = Arc::new(SplitName { topic: "t".into(), partition: 0 });
+        for offset in [None, Some(10), Some(11), None, Some(12)] {
+            let mut open = Open::default();
+            open.push(Record { origin: offset.map(|offset| (&split, offset)), ..record(b"k", b"v") });
+            outlet.pass(&Rows::all(open.batch), ShardId(0), Watermark::START, &mut outbox);
+        }
+        outlet.barrier(CheckpointId(1), Watermark::START, &mut outbox);
+        assert!(outbox.send().expect("the inbox is there"));
+        let mut found = Vec::new();
+        for message in all(&inbox, &lanes) {
+            let Message::Rows { rows, .. } = message else { continue };
+            let mut headers = Vec::new();
+            for row in RowsOf::new(&rows) {
+                found.push(row.record(&mut headers).origin.map(|(_, offset)| offset));
+            }
+        }
+        assert_eq!(found, [None, Some(10), Some(11), None, Some(12)]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::checkpoint::PreparedCheckpoint;
 use crate::checkpoint::record::{CheckpointKind, CheckpointRecord, Decider, SinkState, SourceState};
 use crate::checkpoint::recovery::{self, Decision, StoreFacts, Stored, Verdict};
 use crate::checkpoint::writer::Writer;
-use crate::config::model::{Job, KafkaConnection, SinkKind};
+use crate::config::model::{self, Job, KafkaConnection, SinkKind};
 use crate::config::resolve::{self, Plan};
 use crate::error::{JobError, OperatorError, PluginProblem};
 use crate::ids::{AttemptId, CheckpointId};
@@ -339,10 +339,11 @@ fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), JobError> {
 fn admit_sinks(job: &Job, facts: &Facts) -> Result<(), JobError> {
     for state in facts.prepared.iter().flat_map(|prepared| &prepared.record.sinks) {
         let SinkState::File { sink, path, staged_bytes, .. } = state else { continue };
-        if *staged_bytes > 0 && job.sinks.iter().all(|known| &known.name != sink) {
+        let is_file = |known: &model::Sink| matches!(known.kind, SinkKind::File { .. });
+        if *staged_bytes > 0 && !job.sinks.iter().any(|known| &known.name == sink && is_file(known)) {
             return Err(JobError::Stop(format!(
                 "the last checkpoint may owe sink `{sink}` the last `{staged_bytes}` bytes of `{path}`, and the job file no \
-                 longer has this sink. Nothing was changed. Put the sink back, start and stop the job once, then take it out"
+                 longer has this file sink. Nothing was changed. Put the sink back, start and stop the job once, then take it out"
             )));
         }
     }

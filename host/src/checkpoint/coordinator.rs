@@ -50,6 +50,8 @@ pub struct Coordinator {
     pub parts: Collected,
     /// Source threads that have not finished.
     pub reading: usize,
+    /// Records handed to sinks when the last checkpoint was decided: what came since is in an open transaction.
+    pub records_out: u64,
     /// How long a stop may take before the process ends without its last checkpoint.
     pub stop_max: Duration,
 }
@@ -99,7 +101,7 @@ impl Coordinator {
                     return Err(JobError::StopTimeout);
                 }
                 Request::Run | Request::Stop => {
-                    let is_active = self.status.records_in.load(Relaxed) != self.parts.records_in;
+                    let is_active = self.is_active();
                     self.protocol.on(now_ms, Event::Tick { is_active })
                 }
             };
@@ -107,6 +109,13 @@ impl Coordinator {
                 return Ok(ended);
             }
         }
+    }
+
+    /// Whether anything happened that a checkpoint would make safe or visible. Output counts beside input: windows that close
+    /// while nothing arrives open a transaction, which must not stay open for long.
+    fn is_active(&self) -> bool {
+        self.status.records_in.load(Relaxed) != self.parts.records_in
+            || self.status.records_out.load(Relaxed) != self.records_out
     }
 
     fn hear(&mut self, now_ms: u64, report: Report) -> Result<Option<Action>, JobError> {
@@ -206,6 +215,7 @@ impl Coordinator {
         status.checkpoint_id.store(id.0, Relaxed);
         status.checkpoint_duration_us.store(duration.as_micros() as u64, Relaxed);
         status.state_bytes.store(self.parts.memory_bytes as u64, Relaxed);
+        self.records_out = status.records_out.load(Relaxed);
         tracing::debug!(
             target: "tidegate::checkpoint",
             checkpoint = id.0,

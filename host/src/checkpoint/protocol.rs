@@ -162,6 +162,10 @@ impl Protocol {
             Phase::Collecting { id, .. } | Phase::Preparing { id, .. } if since_barrier > self.schedule.timeout_ms => {
                 Some(Action::GiveUp(id))
             }
+            // Only the store is asked here; a decision by Kafka may take as long as its brokers are away.
+            Phase::Recording { id, .. } if now_ms.saturating_sub(self.ended_ms) > self.schedule.timeout_ms => {
+                Some(Action::GiveUp(id))
+            }
             _ => None,
         }
     }
@@ -301,7 +305,9 @@ mod tests {
         assert_eq!(collect(&mut protocol, one), Some(Action::Prepare { id: one, kind, commits: None }));
         assert_eq!(protocol.on(20, Event::Prepared(one)), Some(Action::Decide(one)));
         assert_eq!(protocol.on(30, Event::Decided(one)), Some(Action::Record(one)));
-        assert_eq!(protocol.on(40, Event::Recorded(one)), Some(Action::End(one, kind)));
+        assert_eq!(protocol.on(5030, Event::Tick { is_active: false }), None);
+        assert_eq!(protocol.on(5031, Event::Tick { is_active: false }), Some(Action::GiveUp(one)));
+        assert_eq!(protocol.on(5040, Event::Recorded(one)), Some(Action::End(one, kind)));
     }
 
     #[test]

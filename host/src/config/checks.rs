@@ -106,7 +106,15 @@ fn dead_letters(job: &Job, report: &dyn Fn(&str, String)) {
         );
         report(&format!("sink.{}.from", second.name), what);
     }
-    if first.is_some() {
+    if let Some(sink) = first {
+        let feeds = job.sources.iter().any(|source| source.on_bad_record == OnBadRecord::DeadLetter)
+            || job.operators.iter().any(|operator| operator.on_rejected == OnRejected::DeadLetter);
+        let is_only_sink = job.sinks.iter().all(|sink| sink.from == [SinkInput::DeadLetters]);
+        if is_only_sink && !feeds {
+            let what = "nothing ever comes here: it is the only sink, and no source or operator sends dead letters; set \
+                        `on_bad_record` or `on_rejected`, or let a sink take records";
+            report(&format!("sink.{}.from", sink.name), what.to_owned());
+        }
         return;
     }
     let what = "there is no sink for dead letters; add one with `from = [\"dead-letters\"]`, or use `fail`";

@@ -117,8 +117,12 @@ impl Decoder {
     fn take_timestamp(&self, raw: &RawRecord<'_>, now_ms: i64) -> Result<i64, BadRecord> {
         let (Some(field), Some(value)) = (&self.timestamp, raw.value) else {
             let own = raw.timestamp.ok_or(BadRecord::NoMessageTimestamp)?;
-            if own < self.min_time_ms {
+            // Kafka has no timestamp at or below 0; a sink could not write it.
+            if own < self.min_time_ms || own <= 0 {
                 return Err(self.early_message(own));
+            }
+            if own > now_ms.saturating_add(self.ahead_max_ms) {
+                return Err(self.late_message(own));
             }
             return Ok(own);
         };
@@ -153,6 +157,17 @@ impl Decoder {
             value: Shown::new(own.to_string().as_bytes()),
             minimum: time::date(self.min_time_ms),
             hint: Hint::MinTime,
+        }
+    }
+
+    #[cold]
+    fn late_message(&self, own: i64) -> BadRecord {
+        BadRecord::TooFarAhead {
+            pointer: "the message".to_owned(),
+            value: Shown::new(own.to_string().as_bytes()),
+            ahead_max_ms: self.ahead_max_ms,
+            reference: "the wall clock",
+            hint: Hint::MaxAhead,
         }
     }
 

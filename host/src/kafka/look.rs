@@ -88,6 +88,8 @@ impl Look {
                 ("enable.auto.commit", "false"),
                 ("enable.partition.eof", "true"),
                 ("auto.offset.reset", "error"),
+                // Only leaders are asked: a replica nearby may lag behind.
+                ("client.rack", ""),
                 // The marker's tail is read to its end, and the end is only said when nothing more comes.
                 ("fetch.wait.max.ms", "5"),
             ];

@@ -31,7 +31,7 @@ pub(super) fn last_value(
     let mut back = FIRST_OFFSETS;
     loop {
         let from = stable.saturating_sub(back).max(first);
-        let found = Tail::open(topic, from, doing)?.last_of(key, doing, deadline)?;
+        let found = Tail::open(topic, from, doing)?.last_of(key, stable, doing, deadline)?;
         if found.is_some() || from <= first {
             return Ok(found);
         }
@@ -70,9 +70,13 @@ struct Tail<'a> {
 
 /// What a poll brought.
 enum Read {
-    Record { is_ours: bool, value: Vec<u8> },
+    Record {
+        is_ours: bool,
+        value: Vec<u8>,
+    },
     Nothing,
-    End,
+    /// The end as the answering broker knows it: the offset after it.
+    End(i64),
 }
 
 impl Tail<'_> {
@@ -86,18 +90,19 @@ impl Tail<'_> {
         Err(topic.client().explain(doing, error, ""))
     }
 
-    /// Reads to the end and returns the last value with this key.
-    fn last_of(&self, key: &[u8], doing: &str, deadline: Instant) -> Result<Option<Vec<u8>>, KafkaError> {
+    /// Reads to the end, at least to `stable`, and returns the last value with this key. A replica that lags behind the leader
+    /// says that the partition ends before: believing it would take a committed checkpoint for one that did not happen.
+    fn last_of(&self, key: &[u8], stable: i64, doing: &str, deadline: Instant) -> Result<Option<Vec<u8>>, KafkaError> {
         let began = Instant::now();
         let mut last = None;
         loop {
             match self.read(key, doing)? {
                 Read::Record { is_ours: true, value } => last = Some(value),
-                Read::End => return Ok(last),
-                Read::Nothing if Instant::now() > deadline => {
+                Read::End(offset) if offset >= stable => return Ok(last),
+                Read::End(_) | Read::Nothing if Instant::now() > deadline => {
                     return Err(self.topic.client().no_answer(doing, began.elapsed()));
                 }
-                Read::Record { .. } | Read::Nothing => {}
+                Read::Record { .. } | Read::End(_) | Read::Nothing => {}
             }
         }
     }
@@ -111,7 +116,7 @@ impl Tail<'_> {
                 let is_ours = message.key() == Some(key);
                 Ok(Read::Record { is_ours, value: message.value().unwrap_or_default().to_vec() })
             }
-            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => Ok(Read::End),
+            Code::RD_KAFKA_RESP_ERR__PARTITION_EOF => Ok(Read::End(message.fields().offset)),
             error => Err(self.topic.client().explain(doing, error, "")),
         }
     }
