@@ -2,7 +2,7 @@
 //! the shape of the job, and whenever it is killed.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tidegate_tests::broker;
 use tidegate_tests::judge::NewRecord;
 use tidegate_tests::proxy::{ApiKey, Fault, Rule as ProxyRule};
@@ -263,4 +263,40 @@ fn a_start_that_cannot_succeed_says_why_and_what_to_do() {
     payments.scene.write_job(&text);
     payments.scene.run().expect_success("with the right topics");
     payments.expect_exact("with the right topics");
+}
+
+#[test]
+fn a_window_that_closes_while_nothing_arrives_becomes_visible_soon() {
+    const START: i64 = 1_767_225_600_000;
+    let payments = Payments::through(&broker::shared().address(), "", Shape { partitions: 2, ..USUAL });
+    let text = std::fs::read_to_string(payments.scene.path("job.toml")).expect("the job file is read");
+    let (source, sink) =
+        (payments.alerts_topic.replace("alerts", "quiet"), payments.alerts_topic.replace("alerts", "late"));
+    broker::shared().create_topic(&source, 2, &[]);
+    broker::shared().create_topic(&sink, 1, &[]);
+    // One split stops at the first minute, the other is ten minutes ahead: the window closes when the first one is idle.
+    let json = |user: &str, time: i64| format!("{{\"user_id\":\"{user}\",\"timestamp\":{time}}}").into_bytes();
+    let mut records: Vec<(i32, Vec<u8>)> = (0..11).map(|at| (0, json("busy", START + at))).collect();
+    records.push((1, json("other", START + 600_000)));
+    broker::shared().produce(
+        &source,
+        records.iter().map(|(partition, value)| NewRecord {
+            partition: *partition,
+            key: None,
+            value: Some(value),
+            timestamp: START,
+        }),
+    );
+    let (old_source, old_sink) = (payments.alerts_topic.replace("alerts", "payments"), &payments.alerts_topic);
+    let text =
+        text.replace(&old_source, &source).replace(&format!("topic = \"{old_sink}\""), &format!("topic = \"{sink}\""));
+    let text = text.replace("max_out_of_orderness = \"5s\"", "max_out_of_orderness = \"5s\", idle_after = \"1s\"");
+    payments.scene.write_job(&text);
+    let began = Instant::now();
+    let mut running = payments.scene.start(None, &[]);
+    running.wait_until("the alert", |_| broker::shared().read_committed(&sink).len() == 1);
+    // Checkpoints are left out for a minute while nothing happens; this output must not wait for that.
+    assert!(began.elapsed() < Duration::from_secs(40), "the alert came after {:?}", began.elapsed());
+    running.signal(libc::SIGTERM);
+    running.wait().expect_success("the quiet job");
 }

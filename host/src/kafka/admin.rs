@@ -118,7 +118,8 @@ impl KafkaAdmin {
         // SAFETY: the result lives as long as the answer.
         let topics = unsafe { native::rd_kafka_DescribeTopics_result_topics(result, &raw mut count) };
         let mut infos = Vec::with_capacity(count);
-        for topic in items(topics.cast_const(), count) {
+        // SAFETY: the array is the answer's own and has as many entries as it said; the answer outlives this use.
+        for topic in unsafe { items(topics.cast_const(), count) } {
             infos.push(self.topic_info(&doing, *topic)?);
         }
         let find =
@@ -172,9 +173,12 @@ impl KafkaAdmin {
         // SAFETY: the result lives as long as the answer.
         let infos = unsafe { native::rd_kafka_ListOffsets_result_infos(result, &raw mut count) };
         let mut found = Vec::with_capacity(count);
-        for info in items(infos.cast_const(), count) {
+        // SAFETY: the array is the answer's own and has as many entries as it said; the answer outlives this use.
+        for info in unsafe { items(infos.cast_const(), count) } {
             // SAFETY: the entry is live as long as the answer.
-            found.push(entry(unsafe { native::rd_kafka_ListOffsetsResultInfo_topic_partition(*info) }));
+            let partition = unsafe { native::rd_kafka_ListOffsetsResultInfo_topic_partition(*info) };
+            // SAFETY: an entry of the same live answer.
+            found.push(unsafe { entry(partition) });
         }
         let is_time = matches!(at, OffsetAt::Time(_) | OffsetAt::StableTime(_));
         partitions.iter().map(|partition| self.offset_of(doing, &found, partition, is_time)).collect()
@@ -205,7 +209,9 @@ impl KafkaAdmin {
         let mut count = 0;
         // SAFETY: the result lives as long as the answer.
         let groups = unsafe { native::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &raw mut count) };
-        let Some(group) = items(groups.cast_const(), count).first().copied() else {
+        // SAFETY: the array is the answer's own and has as many entries as it said; the answer outlives this use.
+        let groups = unsafe { items(groups.cast_const(), count) };
+        let Some(group) = groups.first().copied() else {
             return Err(self.client.no_answer(&doing, self.timeout));
         };
         // SAFETY: the group is live.
@@ -214,7 +220,9 @@ impl KafkaAdmin {
             return Err(self.client.explain_object(&doing, error));
         }
         // SAFETY: the group is live, and its list as long as it.
-        let found = entries(unsafe { native::rd_kafka_group_result_partitions(group) });
+        let list = unsafe { native::rd_kafka_group_result_partitions(group) };
+        // SAFETY: null or the answer's own list; the answer outlives this use.
+        let found = unsafe { entries(list) };
         partitions
             .iter()
             .map(|partition| {
@@ -256,7 +264,9 @@ impl KafkaAdmin {
         let mut count = 0;
         // SAFETY: the result lives as long as the answer.
         let topics = unsafe { native::rd_kafka_CreateTopics_result_topics(result, &raw mut count) };
-        for topic in items(topics.cast_const(), count).iter().copied() {
+        // SAFETY: the array is the answer's own and has as many entries as it said; the answer outlives this use.
+        let topics = unsafe { items(topics.cast_const(), count) };
+        for topic in topics.iter().copied() {
             // SAFETY: the entry is live as long as the answer.
             let code = unsafe { native::rd_kafka_topic_result_error(topic) };
             if code == Code::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS {
@@ -317,7 +327,9 @@ impl KafkaAdmin {
         // SAFETY: as above.
         let partitions = unsafe { native::rd_kafka_TopicDescription_partitions(topic, &raw mut count) };
         let mut leaders = vec![-1; count];
-        for partition in items(partitions.cast_const(), count).iter().copied() {
+        // SAFETY: the array is the answer's own and has as many entries as it said; the answer outlives this use.
+        let partitions = unsafe { items(partitions.cast_const(), count) };
+        for partition in partitions.iter().copied() {
             // SAFETY: the entry is live.
             let number = unsafe { native::rd_kafka_TopicPartitionInfo_partition(partition) };
             // SAFETY: as above.
@@ -359,11 +371,14 @@ fn list(names: &[String]) -> String {
     format!("topic {}", quoted.join(", "))
 }
 
-/// An array of results as a slice; empty for null. The caller ends its use with the answer that the array is of.
-fn items<'a, T>(start: *const *const T, count: usize) -> &'a [*const T] {
+/// An array of results as a slice; empty for null.
+///
+/// # Safety
+/// Where `start` is not null it points to `count` entries, which nobody writes to or frees while the slice lives.
+unsafe fn items<'a, T>(start: *const *const T, count: usize) -> &'a [*const T] {
     if start.is_null() {
         return &[];
     }
-    // SAFETY: not null, and the library says how many; nothing writes to it while the answer lives.
+    // SAFETY: not null, and the rest is the caller's promise.
     unsafe { std::slice::from_raw_parts(start, count) }
 }

@@ -181,7 +181,8 @@ impl Consumer {
             // SAFETY: handle and list are live; each entry gets its own outcome.
             let error = unsafe { native::rd_kafka_seek_partitions(self.client.as_ptr(), list.as_ptr(), timeout) };
             self.client.check_object(doing, error)?;
-            let outcomes = entries(list.as_ptr());
+            // SAFETY: our own list, live and not written to here.
+            let outcomes = unsafe { entries(list.as_ptr()) };
             for outcome in outcomes.iter().filter(|outcome| outcome.code != NOT_STARTED) {
                 self.client.check(doing, code(outcome.code))?;
             }

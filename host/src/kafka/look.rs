@@ -204,7 +204,8 @@ fn ask_once(client: &Client, places: &[TopicPartition]) -> Result<Vec<i64>, Kafk
     // SAFETY: client and list are live; the call waits at most as long as said and fills the list.
     let result = unsafe { native::rd_kafka_offsets_for_times(client.as_ptr(), list.as_ptr(), millis(QUESTION)) };
     client.check(doing, result)?;
-    let answers = entries(list.as_ptr());
+    // SAFETY: our own list, live and not written to here.
+    let answers = unsafe { entries(list.as_ptr()) };
     let answer = |place: &TopicPartition| {
         let entry = answers.iter().find(|entry| entry.at == *place).ok_or_else(|| client.no_answer(doing, QUESTION))?;
         client.check(

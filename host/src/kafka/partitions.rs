@@ -64,8 +64,11 @@ impl Drop for PartitionList {
     }
 }
 
-/// Reads one entry. The pointer must be a live entry.
-pub(super) fn entry(entry: *const native::rd_kafka_topic_partition_t) -> Entry {
+/// Reads one entry.
+///
+/// # Safety
+/// The pointer is an entry of a list or answer that is live and not written to meanwhile.
+pub(super) unsafe fn entry(entry: *const native::rd_kafka_topic_partition_t) -> Entry {
     // SAFETY: live (see above); a `NULL` name reads as empty.
     let topic = text_of(unsafe { (*entry).topic });
     // SAFETY: live.
@@ -81,15 +84,20 @@ pub(super) fn entry(entry: *const native::rd_kafka_topic_partition_t) -> Entry {
 }
 
 /// Reads all entries of a list that stays its owner's; none for null.
-pub(super) fn entries(list: *const native::rd_kafka_topic_partition_list_t) -> Vec<Entry> {
-    // SAFETY: null or a live list of the library.
+///
+/// # Safety
+/// Where it is not null the list is live, and nobody writes to it meanwhile.
+pub(super) unsafe fn entries(list: *const native::rd_kafka_topic_partition_list_t) -> Vec<Entry> {
+    // SAFETY: null or a live list, the caller promises.
     let Some(list) = (unsafe { list.as_ref() }) else {
         return Vec::new();
     };
     (0..list.cnt as usize)
         .map(|i| {
             // SAFETY: `elems` has `cnt` entries.
-            entry(unsafe { list.elems.add(i) })
+            let at = unsafe { list.elems.add(i) };
+            // SAFETY: an entry of the live list.
+            unsafe { entry(at) }
         })
         .collect()
 }
