@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tidegate::checkpoint::record::Position;
 use tidegate::config::model::{Start, Until};
 use tidegate::ids::SplitIndex;
-use tidegate::source::{self, Discover, Polled, SourceError};
+use tidegate::source::{self, Discover, Polled, SourceError, Verified};
 use tidegate_tests::broker::{self, Broker, Options};
 use tidegate_tests::judge::wait_until;
 
@@ -460,7 +460,8 @@ fn a_broker_that_does_not_answer_is_not_idleness_and_reading_goes_on_after_it() 
     broker.pause();
     reading.until(Polled::Pending);
     let began = Instant::now();
-    reading.reader.verify().expect("a silent cluster does not end the job");
+    let verified = reading.reader.verify().expect("a silent cluster does not end the job");
+    assert_eq!(verified, Verified::Unanswered, "nobody has said whose the records are: no checkpoint may hold them");
     assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
     assert_eq!(reading.poll().1, Polled::Pending);
     broker.kill();

@@ -5,7 +5,7 @@
 //! [`crate::decode`], [`crate::outlet`].
 
 use super::clock::SourceClock;
-use super::{Polled, RawRecord, Reader, SourceError};
+use super::{Polled, RawRecord, Reader, SourceError, Verified};
 use crate::checkpoint::messages::{Report, SourceCommand};
 use crate::checkpoint::record::{Position, SplitState};
 use crate::columns::SplitName;
@@ -304,7 +304,11 @@ impl Driver {
     }
 
     fn barrier(&mut self, id: CheckpointId, progress: &mut Progress) -> Result<(), JobError> {
-        self.reader.verify()?;
+        // Positions in a topic that was made anew meanwhile must not be prepared. A cluster that does not answer holds the
+        // checkpoint up, and the checkpoint's time-out ends the process.
+        while self.reader.verify()? == Verified::Unanswered {
+            self.reader.wait(NAP_MAX);
+        }
         progress.verified_at = Instant::now();
         self.post(progress)?;
         self.outlet.barrier(id, progress.watermark, &mut progress.outbox);

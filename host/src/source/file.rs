@@ -9,7 +9,7 @@
 use self::identity::{Difference, Identity};
 use self::lines::{Lines, Step};
 use self::listing::ListingError;
-use super::{Polled, RawHeaders, RawRecord, Reader, SourceError};
+use super::{Polled, RawHeaders, RawRecord, Reader, SourceError, Verified};
 use crate::checkpoint::record::{Position, SourceState, SplitState};
 use crate::columns::SplitName;
 use crate::ids::{SplitIndex, Watermark};
@@ -258,13 +258,13 @@ impl Reader for FileReader {
         }
     }
 
-    fn verify(&mut self) -> Result<(), SourceError> {
+    fn verify(&mut self) -> Result<Verified, SourceError> {
         for split in self.splits.iter().filter(|split| !split.finished) {
             let compared = split.identity.verify(split.offset);
             let compared = compared.map_err(|error| split.failed(&self.source, "look at", error))?;
             compared.map_err(|difference| changed(&self.source, &difference))?;
         }
-        Ok(())
+        Ok(Verified::Proven)
     }
 
     fn publish(&mut self, _positions: &[Position]) {}

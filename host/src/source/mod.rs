@@ -50,6 +50,15 @@ pub enum Polled {
     Finished,
 }
 
+/// What a check of the splits' identity came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verified {
+    /// All records visited so far came from the topics and files that the positions name.
+    Proven,
+    /// The cluster did not answer in time: ask again.
+    Unanswered,
+}
+
 /// Reads the splits of one source thread.
 pub trait Reader: Send {
     /// The names of the splits, by index. Grows when a partition is discovered.
@@ -71,7 +80,7 @@ pub trait Reader: Send {
 
     /// Looks for splits that are new since the start (their positions are the earliest) and checks that the known ones
     /// are still the same topics and files. Called now and then and before each checkpoint is prepared; must be cheap.
-    fn verify(&mut self) -> Result<(), SourceError>;
+    fn verify(&mut self) -> Result<Verified, SourceError>;
 
     /// Publishes positions for lag tools, best effort, after a checkpoint was confirmed. Never blocks.
     fn publish(&mut self, positions: &[Position]);

@@ -10,7 +10,7 @@ mod start;
 
 pub use start::resolve;
 
-use super::{Discover, Polled, RawHeaders, RawRecord, Reader, SourceError};
+use super::{Discover, Polled, RawHeaders, RawRecord, Reader, SourceError, Verified};
 use crate::checkpoint::record::{Position, SplitState};
 use crate::columns::SplitName;
 use crate::config::model::{Source, SourceKind};
@@ -195,16 +195,16 @@ impl Reader for KafkaReader {
 
     /// Asks the cluster for the topics' ids if records were visited since the last answer, or it is some time ago. A
     /// topic id is never used again, so an answer that comes after the records were visited proves whose they are. The
-    /// wait for it is short and bounded: a cluster that does not answer does not end the job, and the next answer tells.
-    fn verify(&mut self) -> Result<(), SourceError> {
+    /// wait for it is short and bounded; a checkpoint waits for the next answer.
+    fn verify(&mut self) -> Result<Verified, SourceError> {
         if !self.is_unproven && !self.identity.is_due() {
-            return Ok(());
+            return Ok(Verified::Proven);
         }
         if self.identity.check(&self.splits)? {
             self.is_unproven = false;
             self.discover()?;
         }
-        Ok(())
+        Ok(if self.is_unproven { Verified::Unanswered } else { Verified::Proven })
     }
 
     fn publish(&mut self, positions: &[Position]) {
