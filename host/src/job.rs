@@ -50,6 +50,10 @@ const IDLE_MAX: Duration = Duration::from_mins(1);
 /// The coordinator may stand still for the checkpoint's timeout, but for this long in any case.
 const SILENCE_MIN: Duration = Duration::from_secs(10);
 
+/// The sink thread may be without a word for the checkpoint's timeout, but for this long in any case: a commit is repeated
+/// for half a minute before its outcome is left to recovery.
+const SINK_SILENCE_MIN: Duration = Duration::from_mins(2);
+
 /// How long threads get to end by themselves.
 const JOIN_MAX: Duration = Duration::from_secs(5);
 
@@ -149,7 +153,10 @@ impl Build<'_> {
         let drivers = self.drivers(&mut wiring, shares, &report)?;
         let (inbox, lanes) = wiring.sink_inbox();
         let sink_commands = inbox.commands();
-        let sink = SinkTask { inbox, lanes, sinks, output, reports: report.clone(), status: Arc::clone(self.status) };
+        let heartbeat = Heartbeat::start(job.checkpoint.timeout.max(SINK_SILENCE_MIN))
+            .map_err(|cause| JobError::Spawn { thread: "watchdog".into(), cause })?;
+        let status = Arc::clone(self.status);
+        let sink = SinkTask { inbox, lanes, sinks, output, reports: report.clone(), status, heartbeat };
 
         let coordinator = Coordinator {
             protocol: Protocol::new(

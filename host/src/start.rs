@@ -202,7 +202,7 @@ impl Begin<'_> {
         let prepared: PreparedCheckpoint = writer.prepare_start(&record)?;
         probe::reached("start-prepared");
         if let Some(ready) = output.take() {
-            output = Some(ready.decide(&prepared)?);
+            output = Some(ready.decide(&prepared, &mut || {})?);
         }
         apply(&mut sinks, prepared.record())?;
         writer.store.commit(number)?;

@@ -1,8 +1,10 @@
-//! The watchdog: ends a process whose coordinator stands still, because a thread stuck in a library cannot be ended alone.
+//! The watchdog: ends a process whose coordinator or sink thread stands still, because a thread stuck in a library cannot be
+//! ended alone.
 //!
 //! The coordinator only passes messages on, so it stands still only when somebody it must hand something to is stuck, in an
-//! fsync for instance, and then it cannot notice by itself that a checkpoint takes too long. The last checkpoint is safe and
-//! a new start goes on from it. Next room: [`crate::checkpoint::coordinator`].
+//! fsync for instance, and then it cannot notice by itself that a checkpoint takes too long. The sink thread may wait for
+//! brokers for ever while they confirm a commit, and says so; a commit or an fsync that hangs says nothing. The last
+//! checkpoint is safe and a new start goes on from it. Next room: [`crate::checkpoint::coordinator`].
 
 use crate::error::EXIT_RESTART;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +32,7 @@ impl Heartbeat {
             .map(|_| heartbeat)
     }
 
-    /// Says that the coordinator is alive.
+    /// Says that the thread is alive.
     pub fn beat(&self) {
         self.last_ms.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
     }

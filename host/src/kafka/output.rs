@@ -164,8 +164,9 @@ impl KafkaOutput {
     }
 
     /// Lets a prepared checkpoint happen: marker, commit, confirm, and a new producer where the old one is doubtful.
-    /// After an error nothing of this process may be believed: recovery in a new one reads the marker.
-    pub fn decide(mut self, prepared: &PreparedCheckpoint) -> Result<KafkaOutput, JobError> {
+    /// After an error nothing of this process may be believed: recovery in a new one reads the marker. `alive` is called while
+    /// it waits for brokers to confirm, which may take as long as they are away.
+    pub fn decide(mut self, prepared: &PreparedCheckpoint, alive: &mut dyn FnMut()) -> Result<KafkaOutput, JobError> {
         let record = prepared.record();
         self.flush()?;
         let Some(Phase::Drained(drained)) = self.phase.take() else { panic!("{IN_PHASE}") };
@@ -178,6 +179,7 @@ impl KafkaOutput {
         probe::reached("unconfirmed");
         let mut logged = Instant::now();
         let confirmed = unconfirmed.confirm(&mut |error| {
+            alive();
             if logged.elapsed() > LOG_EVERY {
                 logged = Instant::now();
                 tracing::warn!(checkpoint = id.0, %error, "waiting for the brokers to confirm a commit");

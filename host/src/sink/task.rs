@@ -17,6 +17,7 @@ use crate::kafka::output::KafkaOutput;
 use crate::message::{Message, Rows};
 use crate::probe;
 use crate::status::Status;
+use crate::watchdog::Heartbeat;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::SyncSender;
@@ -66,6 +67,8 @@ pub struct SinkTask {
     pub reports: SyncSender<Report>,
     /// The numbers for whoever watches.
     pub status: Arc<Status>,
+    /// Tells the watchdog that this thread is not stuck in a commit or an fsync.
+    pub heartbeat: Heartbeat,
 }
 
 impl SinkTask {
@@ -76,6 +79,7 @@ impl SinkTask {
         let mut alignment = Alignment::new(lanes.len());
         let mut next = 0;
         loop {
+            self.heartbeat.beat();
             match self.inbox.command() {
                 Some(Command::Shutdown) => return Ok(()),
                 Some(Command::Decide(prepared)) => {
@@ -147,8 +151,9 @@ impl SinkTask {
     /// Marker and commit, confirm, then the file sinks.
     fn decide(&mut self, prepared: &PreparedCheckpoint) -> Result<(), JobError> {
         if let Some(output) = self.output.take() {
-            self.output = Some(output.decide(prepared)?);
+            self.output = Some(output.decide(prepared, &mut || self.heartbeat.beat())?);
         }
+        self.heartbeat.beat();
         probe::reached("decided");
         apply(&mut self.sinks, prepared.record())?;
         probe::reached("applied");
