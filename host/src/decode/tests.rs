@@ -221,3 +221,18 @@ fn a_pointer_that_is_none_is_refused_when_the_decoder_is_made() {
     assert!(Decoder::new(&settings(&["user_id"], None), 1).is_err());
     assert!(Decoder::new(&settings(&[], Some(("/~", TimestampFormat::UnixMillis))), 1).is_err());
 }
+
+#[test]
+fn a_message_s_own_time_must_be_above_zero_and_not_far_ahead_of_the_clock() {
+    let own = |timestamp: i64| {
+        let settings = Decode { min_time_ms: i64::MIN, ..settings(&[], None) };
+        decode_raw(&settings, &raw(None, Some("{}"), Some(timestamp))).map(|(_, time)| time)
+    };
+    assert_eq!(own(1), Ok(1));
+    assert_eq!(own(NOW_MS + 3_600_000), Ok(NOW_MS + 3_600_000));
+    for early in [0, -1] {
+        assert!(matches!(own(early), Err(BadRecord::TooEarly { .. })), "{early}");
+    }
+    let ahead = own(NOW_MS + 3_600_001).expect_err("more than an hour ahead").to_string();
+    assert!(ahead.contains("ahead of the wall clock"), "{ahead}");
+}
