@@ -6,6 +6,9 @@ use crate::failure::Outcome;
 use crate::report::Phases;
 use crate::{building, places, setup, shell};
 
+/// What tests build beside the product: a host that can be ended at named moments.
+const TEST_FEATURES: &str = "tidegate-tests/fail-points";
+
 /// Runs everything, the cheap checks first; ends at the first phase that fails.
 ///
 /// # Errors
@@ -25,17 +28,17 @@ fn run_phases(phases: &mut Phases) -> Outcome<()> {
     })?;
     phases.run("check the formatting", || shell::run(shell::cargo().args(["fmt", "--all", "--", "--check"])))?;
     phases.run("run clippy", || {
-        let arguments = ["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"];
-        shell::run(shell::cargo().args(arguments))
+        let clippy = ["clippy", "--release", "--workspace", "--all-targets", "--features", TEST_FEATURES];
+        shell::run(shell::cargo().args(clippy).args(["--", "--deny", "warnings"]))
     })?;
     phases.run("build the host and the tests", || {
-        shell::run(shell::cargo().args(["build", "--release", "--workspace", "--bins"]))?;
-        shell::run(shell::cargo().args(["test", "--release", "--workspace", "--no-run"]))
+        building::host()?;
+        shell::run(shell::cargo().args(["test", "--release", "--workspace", "--features", TEST_FEATURES, "--no-run"]))
     })?;
     phases.run("build the plugins", || building::plugin_folders()?.iter().try_for_each(|it| building::plugin(it)))?;
     phases.run("run the tests", || {
         let mut test = shell::cargo();
-        test.args(["test", "--release", "--workspace", "--no-fail-fast"]);
+        test.args(["test", "--release", "--workspace", "--features", TEST_FEATURES, "--no-fail-fast"]);
         test.env("TIDEGATE_KAFKA_LIBS", places::kafka_libs()).env("TIDEGATE_TEST_PLUGINS", places::plugins());
         shell::run(&mut test)
     })
