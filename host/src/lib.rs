@@ -21,6 +21,7 @@ pub mod operator;
 pub mod outlet;
 pub mod plugin;
 pub mod probe;
+pub mod seeded;
 pub mod sink;
 pub mod source;
 pub mod start;
