@@ -17,6 +17,7 @@ use crate::ids::{OperatorIndex, ShardId, SourceIndex, Watermark, WorkerId};
 use crate::operator::{self, Operator, Outputs, Shard};
 use crate::outlet::Outlet;
 use crate::plugin::InstanceOptions;
+use crate::seeded::{self, Bug};
 use crate::sink::task::SinkTask;
 use crate::source::clock::SourceClock;
 use crate::source::driver::Driver;
@@ -363,12 +364,17 @@ impl Build<'_> {
                 fruitless: 0,
             });
         };
+        let forgets = seeded::is(Bug::WatermarkNotRestored);
         Ok(Shard {
             id: shard,
             instance: Some(plugin.restore(&options, &image).map_err(refused)?),
-            watermarks: InputWatermarks::restored(senders, &state.watermarks),
-            advanced: state.advanced,
-            next_advance: state.next_advance,
+            watermarks: if forgets {
+                InputWatermarks::new(senders)
+            } else {
+                InputWatermarks::restored(senders, &state.watermarks)
+            },
+            advanced: if forgets { Watermark::START } else { state.advanced },
+            next_advance: if seeded::is(Bug::AdvanceMissedAfterRestore) { Some(i64::MAX) } else { state.next_advance },
             fruitless: 0,
         })
     }

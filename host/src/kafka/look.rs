@@ -11,6 +11,7 @@ use super::partitions::{PartitionList, TopicPartition, entries};
 use super::tail;
 use crate::checkpoint::record::PartitionEnd;
 use crate::config::model::KafkaConnection;
+use crate::seeded::{self, Bug};
 use rdkafka::bindings as native;
 use std::sync::Arc;
 use std::thread;
@@ -169,7 +170,9 @@ impl Look {
     pub fn read_marker(&self, place: &MarkerPlace, at_most: Duration) -> Result<Option<Vec<u8>>, KafkaError> {
         let deadline = Instant::now() + at_most;
         let doing = format!("reading the marker in topic `{}`", place.topic);
-        let topic = Topic::new(&self.committed, &place.topic)?;
+        let is_uncommitted = seeded::is(Bug::MarkerReadUncommitted);
+        let client = if is_uncommitted { &self.everything } else { &self.committed };
+        let topic = Topic::new(client, &place.topic)?;
         loop {
             let error = match tail::last_value(&topic, place.key.as_bytes(), &doing, deadline) {
                 Ok(marker) => return Ok(marker),

@@ -12,6 +12,7 @@ use super::transaction::{Doubt, Options, ProduceError, Rotation, Soundness, Topi
 use crate::checkpoint::record::PartitionEnd;
 use crate::config::model::KafkaConnection;
 use crate::probe;
+use crate::seeded::{self, Bug};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -142,7 +143,9 @@ impl Session {
     /// Writes the marker and commits, repeating what may be repeated.
     pub(super) fn commit(&mut self, marker: &[u8]) -> Result<(), KafkaError> {
         let began = Instant::now();
-        self.write_marker(marker)?;
+        if !seeded::is(Bug::MarkerLeftOut) {
+            self.write_marker(marker)?;
+        }
         self.wait_delivered(self.options.commit_max)?;
         probe::reached("marked");
         loop {
@@ -164,7 +167,7 @@ impl Session {
     }
 
     pub(super) fn soundness(&self) -> Soundness {
-        if self.options.rotation == Rotation::Never {
+        if self.options.rotation == Rotation::Never || seeded::is(Bug::NoRotation) {
             return Soundness::Sound;
         }
         if let Some(error) = self.producer.fatal() {

@@ -18,6 +18,7 @@ use super::SinkError;
 use crate::checkpoint::record::SinkState;
 use crate::ids::CheckpointId;
 use crate::message::Rows;
+use crate::seeded::{self, Bug};
 use disk::{Disk, RealDisk};
 use staging::{Staged, StagingFile};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -173,7 +174,11 @@ impl FileSink {
         self.flush()?;
         let staged = self.staging.finish(&mut *self.disk, n);
         let staged = self.latched("making the staging file durable", staged)?;
-        Ok(self.state(staged))
+        let state = self.state(staged);
+        if seeded::is(Bug::ApplyBeforeDecided) {
+            self.apply(&state)?;
+        }
+        Ok(state)
     }
 
     /// Appends what a decided checkpoint staged. Doing it again, in this process or a later one, writes the same bytes in
@@ -188,11 +193,15 @@ impl FileSink {
         let examined = self.examine(&state);
         let staging = self.examined(examined)?;
         if let Some(staging) = &staging {
-            let copied = staging::append(&mut *self.disk, staging, &self.output, state.committed_bytes);
+            let at = if seeded::is(Bug::AppendWithoutLooking) { self.length_bytes()? } else { state.committed_bytes };
+            let copied = staging::append(&mut *self.disk, staging, &self.output, at);
             self.latched("appending to the output", copied)?;
         }
         if state.staged.bytes > 0 {
-            let synced = self.disk.sync(&self.output);
+            let mut synced = self.disk.sync(&self.output);
+            if seeded::is(Bug::CleanCacheTrusted) && synced.is_err() {
+                synced = self.disk.sync(&self.output);
+            }
             self.latched("making the output durable", synced)?;
         }
         if let Some(staging) = &staging {

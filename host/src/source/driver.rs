@@ -18,6 +18,7 @@ use crate::hash::shard_of;
 use crate::ids::{CheckpointId, ShardId, SourceIndex, SplitIndex, Watermark};
 use crate::message::{Message, Target};
 use crate::outlet::{Outbox, Outlet, Record};
+use crate::seeded::{self, Bug};
 use crate::status::Status;
 use crate::watermark::SplitWatermarks;
 use std::sync::Arc;
@@ -303,6 +304,16 @@ impl Driver {
         status.set_watermark_holder(holder);
     }
 
+    fn position(&self, split: SplitIndex) -> Position {
+        let mut position = self.reader.position(split);
+        if seeded::is(Bug::OffsetsOneShort)
+            && let Position::Kafka { offset, .. } = &mut position
+        {
+            *offset = (*offset - 1).max(0);
+        }
+        position
+    }
+
     fn barrier(&mut self, id: CheckpointId, progress: &mut Progress) -> Result<(), JobError> {
         // Positions in a topic that was made anew meanwhile must not be prepared. A cluster that does not answer holds the
         // checkpoint up, and the checkpoint's time-out ends the process.
@@ -315,9 +326,12 @@ impl Driver {
         if let Some(lane) = &self.dead_letters {
             progress.outbox.push(lane, Message::Barrier(id));
         }
+        if seeded::is(Bug::PositionsAfterBarrier) {
+            self.poll(progress)?;
+        }
         let splits: Vec<SplitState> = (0..self.watermarks.len() as u32)
             .map(SplitIndex)
-            .map(|split| self.watermarks.snapshot(split, self.reader.position(split)))
+            .map(|split| self.watermarks.snapshot(split, self.position(split)))
             .collect();
         progress.reported = splits.iter().map(|split| split.position.clone()).collect();
         progress.outbox.send_all()?;

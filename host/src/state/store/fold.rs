@@ -9,6 +9,7 @@ use super::index::{Entry, Located};
 use super::snapshots::{self, Draft, SnapshotTables, SnapshotWriter};
 use super::{Store, create, load, tables};
 use crate::ids::{CheckpointId, ShardId};
+use crate::seeded::{self, Bug};
 use redb::WriteTransaction;
 
 /// Deltas of fewer bytes together are not worth a new base, whatever the base's size: folding costs a commit.
@@ -48,9 +49,12 @@ impl Store {
     /// As any write: after one the outcome is open.
     pub fn fold(&mut self, budget_bytes: u64) -> Result<Folded, StoreError> {
         self.latch.check()?;
-        let Some(committed) = self.contents.ledger.committed else {
+        let Some(mut committed) = self.contents.ledger.committed else {
             return Ok(Folded::default());
         };
+        if seeded::is(Bug::FoldPastCommitted) {
+            committed = self.contents.ledger.prepared.unwrap_or(committed);
+        }
         let mut candidates = self.candidates(committed);
         let mut read_bytes = 0;
         let fitting = candidates.iter().take_while(|candidate| {

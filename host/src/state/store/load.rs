@@ -10,6 +10,7 @@ use super::index::Entry;
 use super::snapshots::SnapshotTables;
 use super::{Store, create, tables};
 use crate::ids::{PluginHash, ShardId};
+use crate::seeded::{self, Bug};
 use redb::{ReadableDatabase, ReadableTable};
 
 impl Store {
@@ -63,7 +64,9 @@ pub(super) fn apply_chain<T: ReadableTable<&'static [u8], &'static [u8]>>(
 ) -> Result<InstanceImage, StoreError> {
     let mut image = ImageBuilder::default();
     let mut globals: Vec<GlobalValue> = Vec::new();
-    for entry in chain {
+    for index in 0..chain.len() {
+        let newest_first = seeded::is(Bug::DeltasInWrongOrder) && index > 0;
+        let entry = &chain[if newest_first { chain.len() - index } else { index }];
         let key = SnapshotKey { operator: operator.to_owned(), shard, checkpoint: entry.checkpoint };
         globals = tables.apply(&key, &mut image)?.globals;
     }

@@ -5,6 +5,7 @@
 
 use super::super::snapshot::{MemoryDelta, PAGE_BYTES};
 use super::Tracker;
+use crate::seeded::{self, Bug};
 
 /// The unit in which the copy is allocated, in bytes: a page of Wasm, so a memory is whole chunks in practice.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -58,6 +59,10 @@ impl Tracker for ShadowTracker {
             delta.pages.push(number);
             delta.data.extend_from_slice(page);
         });
+        if seeded::is(Bug::DirtyPageMissed) && delta.pages.len() > 1 {
+            delta.pages.pop();
+            delta.data.truncate(delta.pages.len() * PAGE_BYTES);
+        }
         delta
     }
 
