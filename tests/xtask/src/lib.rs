@@ -5,6 +5,7 @@
 //! [`host_process`] and [`crash`] run a host, watch it and kill it.
 
 pub mod bench;
+pub mod bugs;
 pub mod building;
 pub mod crash;
 pub mod demo;

@@ -1,0 +1,91 @@
+//! Which test has to find which bug. A test of the tests crate keeps the list complete: every bug of the host is here once.
+
+/// A program that must fail when the host has the bug, and pass when it has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Check {
+    /// The simulation, over as many seeds as a test run takes.
+    Simulation,
+    /// A unit test of the host.
+    Host(&'static str),
+    /// A test of the tests crate: the target and the test.
+    Test(&'static str, &'static str),
+}
+
+const FILE_KILLS: Check =
+    Check::Test("exactly_once_files", "a_kill_at_any_moment_of_a_checkpoint_loses_and_doubles_nothing");
+const KAFKA_KILLS: Check =
+    Check::Test("exactly_once_kafka", "a_kill_at_any_moment_of_a_checkpoint_loses_and_doubles_nothing");
+const KAFKA_RECOVERY_KILLS: Check = Check::Test("exactly_once_kafka", "a_kill_in_recovery_loses_and_doubles_nothing");
+const LATE_END: Check = Check::Test("exactly_once_kafka", "a_late_end_of_a_transaction_finds_the_producer_replaced");
+const RANDOM_STORE: Check =
+    Check::Host("state::store::tests::random::restored_images_equal_the_model_over_300_checkpoints");
+
+/// Every bug, and what finds it; each check of a bug must.
+pub const CAUGHT_BY: &[(&str, &[Check])] = &[
+    ("CommitBeforePrepared", &[Check::Simulation]),
+    ("MarkerLeftOut", &[Check::Simulation, KAFKA_KILLS]),
+    ("MarkerBeforePrepared", &[Check::Simulation]),
+    (
+        "NoConfirm",
+        &[
+            Check::Simulation,
+            Check::Test("kafka_transaction", "a_transaction_that_nobody_decides_is_seen_as_undecided"),
+        ],
+    ),
+    ("NoRotation", &[Check::Simulation, LATE_END]),
+    ("OffsetsOneShort", &[Check::Simulation, KAFKA_KILLS]),
+    ("PositionsAfterBarrier", &[Check::Simulation, KAFKA_KILLS]),
+    ("SnapshotBeforeAlignment", &[Check::Simulation, KAFKA_KILLS]),
+    ("BarrierOvertakesRows", &[Check::Simulation, KAFKA_KILLS]),
+    ("SinkReadsOn", &[Check::Simulation]),
+    ("OldAttemptAccepted", &[Check::Simulation]),
+    ("DigestIgnored", &[Check::Simulation]),
+    ("ForeignStoreAccepted", &[Check::Simulation]),
+    ("LostMarkerAccepted", &[Check::Simulation]),
+    ("AbortByOldProducer", &[Check::Simulation]),
+    ("RetryAfterUnknownCommit", &[Check::Simulation]),
+    ("NumbersReused", &[Check::Simulation]),
+    ("StalePartsLeft", &[Check::Simulation, RANDOM_STORE]),
+    ("FoldPastCommitted", &[Check::Simulation, RANDOM_STORE]),
+    ("GarbageTakenTooEarly", &[Check::Simulation, RANDOM_STORE]),
+    ("CheckpointDropped", &[Check::Simulation]),
+    ("WatermarkNotRestored", &[Check::Simulation]),
+    ("WatermarkLowered", &[Check::Simulation]),
+    ("IdleRestored", &[Check::Simulation]),
+    ("AdvanceMissedAfterRestore", &[Check::Simulation, FILE_KILLS]),
+    ("DeltasInWrongOrder", &[Check::Simulation, RANDOM_STORE]),
+    (
+        "DirtyPageMissed",
+        &[
+            Check::Simulation,
+            Check::Host("plugin::tests::restore::a_restored_instance_goes_on_with_the_same_bytes_in_another_engine"),
+        ],
+    ),
+    (
+        "GlobalsNotCaptured",
+        &[
+            Check::Simulation,
+            Check::Host(
+                "plugin::tests::restore::mutable_globals_are_captured_exported_or_not_and_floats_by_their_bits",
+            ),
+        ],
+    ),
+    ("InitBeforeMarker", &[Check::Simulation]),
+    ("MarkerNotReadAgain", &[Check::Simulation]),
+    ("NoSettle", &[Check::Simulation]),
+    ("MarkerReadUncommitted", &[Check::Simulation, KAFKA_RECOVERY_KILLS]),
+    ("NoCheckpointZero", &[Check::Simulation]),
+    (
+        "AppendWithoutLooking",
+        &[
+            Check::Simulation,
+            Check::Host("sink::file::tests::a_process_that_ends_between_any_two_calls_loses_and_doubles_nothing"),
+        ],
+    ),
+    (
+        "CleanCacheTrusted",
+        &[Check::Simulation, Check::Host("sink::file::tests::after_a_failed_sync_nothing_is_tried_again")],
+    ),
+    ("ApplyBeforeDecided", &[Check::Simulation, FILE_KILLS]),
+    ("StagingNotSynced", &[Check::Simulation]),
+];
