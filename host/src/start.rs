@@ -1,27 +1,27 @@
 //! A start: opens what a job needs, looks at what was there before, and decides where to go on.
 //!
-//! The order matters. The marker is read before the transactional producer is initialised, because that fences: an instance
-//! with an empty or a foreign store must stop without harming a healthy one. After the initialisation nothing of an older
-//! process can change the answer, so the marker is read again and only then acted on. Nothing is read from a source before
-//! checkpoint 0 is decided: otherwise `start = "latest"` would lose what arrives before the first checkpoint, and "nothing
-//! was ever committed" could not be told from a lost marker. Next rooms: [`crate::checkpoint::recovery`] (the table),
+//! The order is that of [`crate::checkpoint::startup`], a pure machine; here its actions are done. What does not depend on
+//! the marker is looked at first: other code, other sources or another decider than the store's are refused before anybody
+//! is fenced. Next rooms: [`crate::checkpoint::startup`] (the order and why), [`crate::checkpoint::recovery`] (the table),
 //! [`crate::job`] (what runs then).
 
 use crate::checkpoint::PreparedCheckpoint;
+use crate::checkpoint::deciding::{Deciding, Step};
 use crate::checkpoint::record::{CheckpointKind, CheckpointRecord, Decider, SinkState, SourceState};
-use crate::checkpoint::recovery::{self, Decision, StoreFacts, Stored, Verdict};
+use crate::checkpoint::recovery::{StoreFacts, Stored};
+use crate::checkpoint::startup::{Action, DecidedBy, Fact, GoOn, Startup};
 use crate::checkpoint::writer::Writer;
 use crate::config::model::{self, Job, KafkaConnection, SinkKind};
 use crate::config::resolve::{self, Plan};
 use crate::error::{JobError, OperatorError, PluginProblem};
 use crate::ids::{AttemptId, CheckpointId};
-use crate::kafka::output::{KafkaOutput, OutputOptions};
+use crate::kafka::output::{KafkaOutput, OutputLook, OutputOptions};
 use crate::kafka::transaction::Rotation;
 use crate::plugin::{Description, Engine, Plugin};
 use crate::probe;
 use crate::sink::file::FileSink;
 use crate::sink::kafka::KafkaSink;
-use crate::sink::task::{Sink, apply};
+use crate::sink::task::{Sink, apply, decided_by};
 use crate::source;
 use crate::state::store::{Facts, OperatorIdentity, Store, StoredCheckpoint};
 use std::path::{Path, PathBuf};
@@ -96,23 +96,21 @@ pub fn start(job: &Job, plugins: &Plugins, options: &StartOptions) -> Result<Sta
         admit_shape(job, &newest.record)?;
     }
     admit_sinks(job, &facts)?;
-    let output = output_options(job, &facts, attempt, options.rotation).map(KafkaOutput::look).transpose()?;
-    let decider = output.as_ref().map_or(Decider::Store, |output| output.decider().clone());
+    let look = output_options(job, &facts, attempt, options.rotation).map(KafkaOutput::look).transpose()?;
+    let decider = look.as_ref().map_or(Decider::Store, |look| look.decider().clone());
     admit_decider(&facts, &decider)?;
-    let begin = Begin { job, plugins, attempt, decider, operators };
-    let mut started = match output {
-        None => begin.recover(store, facts, None)?,
-        Some(look) => {
-            let seen = look.marker()?;
-            if let Decision::Stop(conflict) = recovery::decide(&short(&facts), Verdict::Marker(seen)) {
-                return Err(conflict.into());
-            }
-            probe::reached("looked");
-            let output = look.init()?;
-            output.settle(&sink_topics(job))?;
-            begin.recover(store, facts, Some(output))?
-        }
+    let writer = Writer {
+        store,
+        attempt,
+        operators,
+        artifacts: plugins.artifacts.clone(),
+        // A job that was not read from a file has none.
+        job_file: std::fs::read_to_string(&job.places.file).unwrap_or_default(),
+        decider,
     };
+    let output = look.map_or(Output::None, Output::Looking);
+    let starting = Starting { job, writer, facts, output, sinks: Vec::new(), record: None, prepared: None };
+    let mut started = starting.run()?;
     // Only now: what was prepared is decided first.
     for name in &options.fresh {
         started.writer.store.drop_operator(name)?;
@@ -120,114 +118,150 @@ pub fn start(job: &Job, plugins: &Plugins, options: &StartOptions) -> Result<Sta
     Ok(started)
 }
 
-struct Begin<'a> {
+/// What a start has in hands: the shell of [`Startup`], which says the order.
+struct Starting<'a> {
     job: &'a Job,
-    plugins: &'a Plugins,
-    attempt: AttemptId,
-    decider: Decider,
-    operators: Vec<OperatorIdentity>,
+    writer: Writer,
+    facts: Facts,
+    output: Output,
+    sinks: Vec<Sink>,
+    /// The checkpoint to go on from.
+    record: Option<CheckpointRecord>,
+    /// The start checkpoint, between PREPARED and the decision.
+    prepared: Option<PreparedCheckpoint>,
 }
 
-impl Begin<'_> {
-    fn recover(self, mut store: Store, facts: Facts, output: Option<KafkaOutput>) -> Result<Started, JobError> {
-        let verdict = match &output {
-            None => Verdict::StoreDecides,
-            Some(output) => Verdict::Marker(output.marker()?),
+/// The way out to Kafka, as far as it is.
+enum Output {
+    /// No sink is Kafka's.
+    None,
+    Looking(OutputLook),
+    Ready(KafkaOutput),
+}
+
+const IN_ORDER: &str = "the order of a start is the pure machine's, and it initialises first";
+
+impl Starting<'_> {
+    fn run(mut self) -> Result<Started, JobError> {
+        let decided_by = match self.output {
+            Output::None => DecidedBy::Store,
+            Output::Looking(_) | Output::Ready(_) => DecidedBy::Kafka,
         };
-        let decision = recovery::decide(&short(&facts), verdict);
-        tracing::info!(%decision, "recovery");
-        probe::reached("recovery");
-        match decision {
-            Decision::Stop(conflict) => Err(conflict.into()),
-            Decision::Start { number, forget } => {
-                if let Some(id) = forget {
-                    discard_staging(self.job, facts.prepared.as_ref())?;
-                    store.roll_back(id)?;
+        let (mut startup, mut action) = Startup::begin(short(&self.facts), decided_by);
+        loop {
+            action = match action {
+                Action::Run(GoOn { next, .. }) => return Ok(self.finish(next)),
+                Action::Stop(conflict) => return Err(conflict.into()),
+                Action::Look | Action::Initialise | Action::Settle | Action::ReadMarker => {
+                    let fact = self.ask_kafka(&action)?;
+                    startup.on(fact)
                 }
-                self.start_checkpoint(store, number, output)
+                action => {
+                    self.act(action)?;
+                    startup.on(Fact::Done)
+                }
+            };
+        }
+    }
+
+    fn ask_kafka(&mut self, action: &Action) -> Result<Fact, JobError> {
+        match (action, &self.output) {
+            (Action::Look, Output::Looking(look)) => return Ok(Fact::Marker(look.marker()?)),
+            (Action::Settle, Output::Ready(output)) => output.settle(&sink_topics(self.job))?,
+            (Action::ReadMarker, Output::Ready(output)) => return Ok(Fact::Marker(output.marker()?)),
+            (Action::Initialise, Output::Looking(_)) => {
+                probe::reached("looked");
+                let Output::Looking(look) = std::mem::replace(&mut self.output, Output::None) else {
+                    unreachable!("the arm asked for it");
+                };
+                self.output = Output::Ready(look.init()?);
             }
-            Decision::Resume(_) => self.resume(store, facts.committed, facts.highest, output, Applied::Before),
-            Decision::Promote(id) => {
-                let sinks_record = facts.prepared.clone();
-                let mut started = self.resume(store, sinks_record, facts.highest, output, Applied::Now)?;
-                started.writer.store.commit(id)?;
-                probe::reached("promoted");
-                Ok(started)
+            (action, _) => panic!("{IN_ORDER}: {action:?}"),
+        }
+        Ok(Fact::Done)
+    }
+
+    fn act(&mut self, action: Action) -> Result<(), JobError> {
+        match action {
+            Action::Tell(decision) => {
+                tracing::info!(%decision, "recovery");
+                probe::reached("recovery");
             }
-            Decision::RollBack { forget, .. } => {
-                discard_staging(self.job, facts.prepared.as_ref())?;
-                store.roll_back(forget)?;
+            Action::DiscardStaging(_) => discard_staging(self.job, self.facts.prepared.as_ref())?,
+            Action::RollBack(id) => {
+                self.writer.store.roll_back(id)?;
                 probe::reached("rolled-back");
-                self.resume(store, facts.committed, facts.highest, output, Applied::Before)
             }
+            Action::OpenSinks(from) => {
+                let known = [&self.facts.prepared, &self.facts.committed].into_iter().flatten();
+                self.record = known.map(|stored| &stored.record).find(|record| Some(record.id) == from).cloned();
+                assert!(
+                    self.record.as_ref().map(|record| record.id) == from,
+                    "a start goes on from what the store has"
+                );
+                self.sinks = open_sinks(self.job, self.record.as_ref(), self.output.ready())?;
+            }
+            Action::Resolve(number) => self.record = Some(self.start_record(number)?),
+            Action::Prepare(_) => {
+                self.prepared = Some(self.writer.prepare_start(self.record.as_ref().expect("it was resolved"))?);
+                probe::reached("start-prepared");
+            }
+            Action::Decide(_) => self.decide()?,
+            Action::Apply(_) => apply(&mut self.sinks, self.record.as_ref().expect("it was found"))?,
+            Action::Record(id) => {
+                self.writer.store.commit(id)?;
+                let is_first = self.record.as_ref().is_some_and(|record| record.kind == CheckpointKind::Start);
+                let is_new = is_first && self.facts.prepared.as_ref().is_none_or(|known| known.record.id != id);
+                probe::reached(if is_new { "started" } else { "promoted" });
+            }
+            action => panic!("{IN_ORDER}: {action:?}"),
         }
+        Ok(())
     }
 
-    fn resume(
-        self,
-        store: Store,
-        from: Option<StoredCheckpoint>,
-        highest: Option<CheckpointId>,
-        output: Option<KafkaOutput>,
-        applied: Applied,
-    ) -> Result<Started, JobError> {
-        let record = from.expect("the decision names a checkpoint that the store has").record;
-        let mut sinks = open_sinks(self.job, Some(&record), output.as_ref())?;
-        if applied == Applied::Now {
-            apply(&mut sinks, &record)?;
-        }
-        let next = highest.map_or(CheckpointId(0), CheckpointId::next);
-        Ok(Started { writer: self.writer(store), record, next, sinks, output })
-    }
-
-    /// Checkpoint 0, decided before the first record is read.
-    fn start_checkpoint(
-        self,
-        store: Store,
-        number: CheckpointId,
-        mut output: Option<KafkaOutput>,
-    ) -> Result<Started, JobError> {
-        let job = self.job;
-        let mut sinks = open_sinks(job, None, output.as_ref())?;
-        let sources = job.sources.iter().map(source::resolve).collect::<Result<Vec<SourceState>, _>>()?;
-        let record = CheckpointRecord {
+    /// Checkpoint 0: where everything begins.
+    fn start_record(&self, number: CheckpointId) -> Result<CheckpointRecord, JobError> {
+        let sources = self.job.sources.iter().map(source::resolve).collect::<Result<Vec<SourceState>, _>>()?;
+        Ok(CheckpointRecord {
             id: number,
-            attempt: self.attempt,
+            attempt: self.writer.attempt,
             kind: CheckpointKind::Start,
             sources,
             shards: Vec::new(),
-            sinks: sinks.iter().map(Sink::initial_state).collect(),
-        };
-        let mut writer = self.writer(store);
-        let prepared: PreparedCheckpoint = writer.prepare_start(&record)?;
-        probe::reached("start-prepared");
-        if let Some(ready) = output.take() {
-            output = Some(ready.decide(&prepared, &mut || {})?);
-        }
-        apply(&mut sinks, prepared.record())?;
-        writer.store.commit(number)?;
-        probe::reached("started");
-        Ok(Started { writer, record, next: number.next(), sinks, output })
+            sinks: self.sinks.iter().map(Sink::initial_state).collect(),
+        })
     }
 
-    fn writer(self, store: Store) -> Writer {
-        Writer {
-            store,
-            attempt: self.attempt,
-            operators: self.operators,
-            artifacts: self.plugins.artifacts.clone(),
-            // A job that was not read from a file has none.
-            job_file: std::fs::read_to_string(&self.job.places.file).unwrap_or_default(),
-            decider: self.decider,
+    fn decide(&mut self) -> Result<(), JobError> {
+        let prepared = self.prepared.take().expect("the start checkpoint was prepared");
+        for step in Deciding::new(decided_by(self.output.ready())) {
+            match (step, &mut self.output) {
+                (Step::Apply, _) => apply(&mut self.sinks, prepared.record())?,
+                (step, Output::Ready(output)) => output.decide(step, &prepared, &mut || {})?,
+                (step, Output::None | Output::Looking(_)) => panic!("{IN_ORDER}: {step:?}"),
+            }
         }
+        Ok(())
+    }
+
+    fn finish(self, next: CheckpointId) -> Started {
+        let Starting { writer, output, sinks, record, .. } = self;
+        let record = record.expect("a job goes on from a checkpoint");
+        let output = match output {
+            Output::Ready(output) => Some(output),
+            Output::None | Output::Looking(_) => None,
+        };
+        Started { writer, record, next, sinks, output }
     }
 }
 
-/// Whether the checkpoint to go on from was applied by every sink before this start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Applied {
-    Before,
-    Now,
+impl Output {
+    fn ready(&self) -> Option<&KafkaOutput> {
+        match self {
+            Output::Ready(output) => Some(output),
+            Output::None | Output::Looking(_) => None,
+        }
+    }
 }
 
 fn short(facts: &Facts) -> StoreFacts {

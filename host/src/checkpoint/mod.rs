@@ -1,10 +1,12 @@
-//! Checkpoints: the record, the pure protocol, the pure recovery, and the thin shells that act.
+//! Checkpoints: the record, the pure machines (protocol, startup, deciding, recovery), and the thin shells that act.
 
 pub mod coordinator;
+pub mod deciding;
 pub mod messages;
 pub mod protocol;
 pub mod record;
 pub mod recovery;
+pub mod startup;
 pub mod writer;
 
 use crate::checkpoint::record::CheckpointRecord;

@@ -7,6 +7,7 @@
 
 use super::record::Marker;
 use crate::ids::{AttemptId, CheckpointId, StoreId};
+use crate::seeded::{self, Bug};
 use std::fmt;
 
 /// What the store says when it is opened.
@@ -145,7 +146,8 @@ pub fn decide(facts: &StoreFacts, verdict: Verdict) -> Decision {
     }
 }
 
-fn next_number(facts: &StoreFacts) -> CheckpointId {
+/// The number that follows every one ever prepared: numbers are never reused, not even after a rollback.
+pub fn next_number(facts: &StoreFacts) -> CheckpointId {
     facts.highest.map_or(CheckpointId(0), CheckpointId::next)
 }
 
@@ -159,17 +161,25 @@ fn store_decides(facts: &StoreFacts) -> Decision {
 
 fn marker_absent(facts: &StoreFacts) -> Decision {
     match facts.committed {
+        Some(committed) if seeded::is(Bug::LostMarkerAccepted) => match facts.prepared {
+            Some(prepared) => Decision::RollBack { forget: prepared.id, resume: committed.id },
+            None => Decision::Resume(committed.id),
+        },
         Some(committed) => Decision::Stop(Conflict::MarkerLost { committed: committed.id }),
         None => Decision::Start { number: next_number(facts), forget: facts.prepared.map(|prepared| prepared.id) },
     }
 }
 
 fn marker_present(facts: &StoreFacts, marker: &Marker) -> Decision {
-    if marker.store != facts.store {
+    if marker.store != facts.store && !seeded::is(Bug::ForeignStoreAccepted) {
         return Decision::Stop(Conflict::ForeignStore { marker: marker.store, ours: facts.store });
     }
-    let is_marked =
-        |stored: Stored| stored.id == marker.id && stored.attempt == marker.attempt && stored.digest == marker.digest;
+    let is_marked = |stored: Stored| {
+        stored.id == marker.id
+            && (stored.attempt == marker.attempt || seeded::is(Bug::OldAttemptAccepted))
+            // The digest covers the attempt, so a comparison by number alone leaves both out.
+            && (stored.digest == marker.digest || seeded::is(Bug::DigestIgnored) || seeded::is(Bug::OldAttemptAccepted))
+    };
     match (facts.committed, facts.prepared) {
         (_, Some(prepared)) if is_marked(prepared) => Decision::Promote(prepared.id),
         (Some(committed), Some(prepared)) if is_marked(committed) => {

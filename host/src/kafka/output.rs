@@ -9,12 +9,15 @@ use super::error::KafkaError;
 use super::look::{Confirmation, Look, Patience};
 use super::marker::{self, MarkerPlace};
 use super::partitions::TopicPartition;
-use super::transaction::{CommitOutcome, Drained, Options, Rotation, SettleError, TransactionalProducer};
+use super::transaction::{
+    CommitOutcome, Confirmed, Drained, Options, Rotation, SettleError, TransactionalProducer, Unconfirmed,
+};
 use crate::checkpoint::PreparedCheckpoint;
+use crate::checkpoint::deciding::Step;
 use crate::checkpoint::record::{Decider, Marker, PartitionEnd};
 use crate::config::model::KafkaConnection;
 use crate::error::JobError;
-use crate::ids::{AttemptId, StoreId};
+use crate::ids::{AttemptId, CheckpointId, StoreId};
 use crate::probe;
 use std::time::{Duration, Instant};
 
@@ -68,9 +71,12 @@ pub struct KafkaOutput {
 enum Phase {
     Writing(TransactionalProducer),
     Drained(Drained),
+    Unconfirmed(Unconfirmed),
+    Confirmed(Confirmed),
 }
 
 const IN_PHASE: &str = "an output whose step failed is not used again";
+const IN_ORDER: &str = "a decision is taken in the order of its steps, and nothing else is asked in between";
 
 impl KafkaOutput {
     /// Connects, makes the marker's topic if there is none, and fences nobody.
@@ -137,7 +143,7 @@ impl KafkaOutput {
     pub fn producer(&mut self) -> &mut TransactionalProducer {
         match &mut self.phase {
             Some(Phase::Writing(producer)) => producer,
-            Some(Phase::Drained(_)) => panic!("no record may be written between the drain and the end of a checkpoint"),
+            Some(_) => panic!("no record may be written between the drain and the end of a checkpoint"),
             None => panic!("{IN_PHASE}"),
         }
     }
@@ -147,6 +153,7 @@ impl KafkaOutput {
         match &mut self.phase {
             Some(Phase::Writing(producer)) => producer.poll()?,
             Some(Phase::Drained(drained)) => drained.poll()?,
+            Some(Phase::Unconfirmed(_) | Phase::Confirmed(_)) => panic!("{IN_ORDER}"),
             None => panic!("{IN_PHASE}"),
         }
         Ok(())
@@ -157,44 +164,61 @@ impl KafkaOutput {
         let drained = match self.phase.take().expect(IN_PHASE) {
             Phase::Writing(producer) => producer.drain(DRAIN_MAX)?,
             Phase::Drained(drained) => drained,
+            Phase::Unconfirmed(_) | Phase::Confirmed(_) => panic!("{IN_ORDER}"),
         };
         let ends = drained.ends().to_vec();
         self.phase = Some(Phase::Drained(drained));
         Ok(ends)
     }
 
-    /// Lets a prepared checkpoint happen: marker, commit, confirm, and a new producer where the old one is doubtful.
-    /// After an error nothing of this process may be believed: recovery in a new one reads the marker. `alive` is called while
-    /// it waits for brokers to confirm, which may take as long as they are away.
-    pub fn decide(mut self, prepared: &PreparedCheckpoint, alive: &mut dyn FnMut()) -> Result<KafkaOutput, JobError> {
+    /// Takes one step of a decision (all but [`Step::Apply`], which is the file sinks'). After an error nothing of this
+    /// process may be believed: recovery in a new one reads the marker. `alive` is called while it waits for brokers to
+    /// confirm, which may take as long as they are away.
+    ///
+    /// # Panics
+    ///
+    /// If the steps come in another order than [`crate::checkpoint::deciding::Deciding`] gives them.
+    pub fn decide(
+        &mut self,
+        step: Step,
+        prepared: &PreparedCheckpoint,
+        alive: &mut dyn FnMut(),
+    ) -> Result<(), JobError> {
+        if step == Step::Commit {
+            self.flush()?;
+        }
+        let next = match (step, self.phase.take().expect(IN_PHASE)) {
+            (Step::Commit, Phase::Drained(drained)) => Phase::Unconfirmed(self.commit(drained, prepared)?),
+            (Step::Confirm, Phase::Unconfirmed(unconfirmed)) => {
+                Phase::Confirmed(confirm(unconfirmed, prepared.record().id, alive)?)
+            }
+            (Step::Succeed, Phase::Confirmed(confirmed)) => {
+                Phase::Writing(confirmed.resume(INIT_MAX).map_err(job_error)?)
+            }
+            (step, phase) => panic!("{IN_ORDER}: {step:?} while {phase:?}"),
+        };
+        self.phase = Some(next);
+        Ok(())
+    }
+
+    fn commit(&self, drained: Drained, prepared: &PreparedCheckpoint) -> Result<Unconfirmed, JobError> {
         let record = prepared.record();
-        self.flush()?;
-        let Some(Phase::Drained(drained)) = self.phase.take() else { panic!("{IN_PHASE}") };
         let (id, store) = (record.id, self.options.store);
         let marker = Marker { id, attempt: record.attempt, store, digest: prepared.digest() };
-        let unconfirmed = match drained.commit(&marker) {
-            CommitOutcome::Committed(unconfirmed) => unconfirmed,
-            CommitOutcome::Unknown(cause) => return Err(JobError::CommitUnknown { id, cause }),
-        };
-        probe::reached("unconfirmed");
-        let mut logged = Instant::now();
-        let confirmed = unconfirmed.confirm(&mut |error| {
-            alive();
-            if logged.elapsed() > LOG_EVERY {
-                logged = Instant::now();
-                tracing::warn!(checkpoint = id.0, %error, "waiting for the brokers to confirm a commit");
+        match drained.commit(&marker) {
+            CommitOutcome::Committed(unconfirmed) => {
+                probe::reached("unconfirmed");
+                Ok(unconfirmed)
             }
-            Patience::Wait
-        });
-        let producer = confirmed.and_then(|confirmed| confirmed.resume(INIT_MAX)).map_err(job_error)?;
-        self.phase = Some(Phase::Writing(producer));
-        Ok(self)
+            CommitOutcome::Unknown(cause) => Err(JobError::CommitUnknown { id, cause }),
+        }
     }
 
     fn looking(&self) -> &Look {
         match &self.phase {
             Some(Phase::Writing(producer)) => producer.look(),
             Some(Phase::Drained(drained)) => drained.look(),
+            Some(Phase::Unconfirmed(_) | Phase::Confirmed(_)) => panic!("{IN_ORDER}"),
             None => panic!("{IN_PHASE}"),
         }
     }
@@ -227,6 +251,20 @@ impl OutputLook {
         let producer = TransactionalProducer::init(&options.connection, producer_options, look, INIT_MAX)?;
         Ok(KafkaOutput { phase: Some(Phase::Writing(producer)), options, place })
     }
+}
+
+/// Waits until the commit is decided everywhere, however long brokers are away.
+fn confirm(unconfirmed: Unconfirmed, id: CheckpointId, alive: &mut dyn FnMut()) -> Result<Confirmed, JobError> {
+    let mut logged = Instant::now();
+    let confirmed = unconfirmed.confirm(&mut |error| {
+        alive();
+        if logged.elapsed() > LOG_EVERY {
+            logged = Instant::now();
+            tracing::warn!(checkpoint = id.0, %error, "waiting for the brokers to confirm a commit");
+        }
+        Patience::Wait
+    });
+    confirmed.map_err(job_error)
 }
 
 /// The marker's topic, made if it is not there. Two instances may make it at the same time.

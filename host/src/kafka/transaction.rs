@@ -45,6 +45,7 @@ use super::error::KafkaError;
 use super::look::{Behind, Confirmation, Look, Needed, Patience};
 use super::marker::{self, MarkerError, MarkerPlace};
 use super::session::Session;
+use crate::checkpoint::deciding::{Found, Next, Succession};
 use crate::checkpoint::record::{Marker, PartitionEnd};
 use crate::config::model::KafkaConnection;
 use crate::seeded::{self, Bug};
@@ -316,28 +317,36 @@ pub struct Confirmed {
 impl Confirmed {
     /// Goes on: with this producer where it is sound, else with a new one, reading the marker before and after.
     pub fn resume(self, at_most: Duration) -> Result<TransactionalProducer, SettleError> {
-        let Confirmed { session, soundness, marker } = self;
-        let Soundness::Doubtful(doubt) = soundness else {
-            return Ok(TransactionalProducer { session });
-        };
-        tracing::info!(checkpoint = marker.id.0, %doubt, "replacing the transactional producer");
-        expect_marker(&session, &marker, at_most)?;
-        let session = Box::new(session.rotate(at_most)?);
-        expect_marker(&session, &marker, at_most)?;
-        Ok(TransactionalProducer { session })
+        let Confirmed { mut session, soundness, marker } = self;
+        if let Soundness::Doubtful(doubt) = &soundness {
+            tracing::info!(checkpoint = marker.id.0, %doubt, "replacing the transactional producer");
+        }
+        let (mut succession, mut next) = Succession::begin(marker, soundness != Soundness::Sound);
+        loop {
+            let found = match next {
+                Next::GoOn => return Ok(TransactionalProducer { session }),
+                Next::Contradiction(found) => return Err(contradiction(&marker, found)),
+                Next::ReadMarker => Found::Marker(read_marker(&session, at_most)?),
+                Next::Replace => {
+                    session = Box::new(session.rotate(at_most)?);
+                    Found::Replaced
+                }
+            };
+            next = succession.on(found);
+        }
     }
 }
 
+fn read_marker(session: &Session, at_most: Duration) -> Result<Option<Marker>, SettleError> {
+    let value = session.look().read_marker(session.marker_place(), at_most)?;
+    Ok(value.map(|value| marker::decode(&value)).transpose()?)
+}
+
 /// Commit said OK, so the marker must be ours; anything else is for a person.
-fn expect_marker(session: &Session, expected: &Marker, at_most: Duration) -> Result<(), SettleError> {
-    let found = session.look().read_marker(session.marker_place(), at_most)?;
+fn contradiction(expected: &Marker, found: Option<Marker>) -> SettleError {
     let text = |marker: &Marker| String::from_utf8_lossy(&marker::encode(marker)).into_owned();
-    match found {
-        Some(value) if marker::decode(&value)? == *expected => Ok(()),
-        Some(value) => Err(SettleError::OtherMarker {
-            expected: text(expected),
-            found: format!("`{}`", String::from_utf8_lossy(&value)),
-        }),
-        None => Err(SettleError::OtherMarker { expected: text(expected), found: "missing".to_owned() }),
+    SettleError::OtherMarker {
+        expected: text(expected),
+        found: found.map_or_else(|| "missing".to_owned(), |found| format!("`{}`", text(&found))),
     }
 }

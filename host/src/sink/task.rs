@@ -8,8 +8,10 @@ use super::file::FileSink;
 use super::kafka::KafkaSink;
 use crate::align::{Aligned, Alignment};
 use crate::checkpoint::PreparedCheckpoint;
+use crate::checkpoint::deciding::{Deciding, Step};
 use crate::checkpoint::messages::Report;
 use crate::checkpoint::record::{CheckpointRecord, SinkState};
+use crate::checkpoint::startup::DecidedBy;
 use crate::error::JobError;
 use crate::exchange::{Command, Inbox, LaneIndex};
 use crate::ids::{CheckpointId, SinkIndex};
@@ -150,15 +152,27 @@ impl SinkTask {
 
     /// Marker and commit, confirm, then the file sinks.
     fn decide(&mut self, prepared: &PreparedCheckpoint) -> Result<(), JobError> {
-        if let Some(output) = self.output.take() {
-            self.output = Some(output.decide(prepared, &mut || self.heartbeat.beat())?);
+        for step in Deciding::new(decided_by(self.output.as_ref())) {
+            match (step, &mut self.output) {
+                (Step::Apply, _) => {
+                    self.heartbeat.beat();
+                    probe::reached("decided");
+                    apply(&mut self.sinks, prepared.record())?;
+                    probe::reached("applied");
+                }
+                (step, output) => {
+                    let output = output.as_mut().expect("only Kafka has steps before the last");
+                    output.decide(step, prepared, &mut || self.heartbeat.beat())?;
+                }
+            }
         }
-        self.heartbeat.beat();
-        probe::reached("decided");
-        apply(&mut self.sinks, prepared.record())?;
-        probe::reached("applied");
         Ok(())
     }
+}
+
+/// Who decides the checkpoints of a job with this output.
+pub fn decided_by(output: Option<&KafkaOutput>) -> DecidedBy {
+    if output.is_some() { DecidedBy::Kafka } else { DecidedBy::Store }
 }
 
 /// Lets the file sinks append what a decided checkpoint staged. Doing it again changes nothing.

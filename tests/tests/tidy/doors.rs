@@ -21,12 +21,14 @@ const DOORS: [Door; 3] = [
 const PRODUCT: [&str; 3] = ["host/src/", "plugin-sdk/", "plugins/"];
 
 /// Files that decide and do not act. They take everything as arguments.
-const CORE: [&str; 5] = [
+const CORE: [&str; 7] = [
     "host/src/align",
     "host/src/watermark",
     "host/src/hash",
     "host/src/checkpoint/protocol",
     "host/src/checkpoint/recovery",
+    "host/src/checkpoint/startup",
+    "host/src/checkpoint/deciding",
 ];
 
 /// What the core may not name, and where it belongs.
