@@ -88,6 +88,7 @@ pub fn load_plugins(job: &Job, cache: Option<&Path>) -> Result<Plugins, JobError
 pub fn start(job: &Job, plugins: &Plugins, options: &StartOptions) -> Result<Started, JobError> {
     let attempt = AttemptId(Uuid::new_v4());
     let store = Store::open(&job.store, &job.name)?;
+    probe::reached("store-opened");
     let operators = identities(job, plugins);
     admit_operators(&store, &operators, options)?;
     let facts = store.facts()?;
@@ -109,7 +110,9 @@ pub fn start(job: &Job, plugins: &Plugins, options: &StartOptions) -> Result<Sta
             }
             probe::reached("looked");
             let output = look.init()?;
+            probe::reached("initialized");
             output.settle(&sink_topics(job))?;
+            probe::reached("settled");
             begin.recover(store, facts, Some(output))?
         }
     };
@@ -155,7 +158,9 @@ impl Begin<'_> {
                 Ok(started)
             }
             Decision::RollBack { forget, .. } => {
+                probe::reached("rolling-back");
                 discard_staging(self.job, facts.prepared.as_ref())?;
+                probe::reached("discarded");
                 store.roll_back(forget)?;
                 probe::reached("rolled-back");
                 self.resume(store, facts.committed, facts.highest, output, Applied::Before)
@@ -173,8 +178,10 @@ impl Begin<'_> {
     ) -> Result<Started, JobError> {
         let record = from.expect("the decision names a checkpoint that the store has").record;
         let mut sinks = open_sinks(self.job, Some(&record), output.as_ref())?;
+        probe::reached("sinks-opened");
         if applied == Applied::Now {
             apply(&mut sinks, &record)?;
+            probe::reached("promote-applied");
         }
         let next = highest.map_or(CheckpointId(0), CheckpointId::next);
         Ok(Started { writer: self.writer(store), record, next, sinks, output })
@@ -199,11 +206,13 @@ impl Begin<'_> {
             sinks: sinks.iter().map(Sink::initial_state).collect(),
         };
         let mut writer = self.writer(store);
+        probe::reached("start-resolved");
         let prepared: PreparedCheckpoint = writer.prepare_start(&record)?;
         probe::reached("start-prepared");
         if let Some(ready) = output.take() {
             output = Some(ready.decide(&prepared, &mut || {})?);
         }
+        probe::reached("start-decided");
         apply(&mut sinks, prepared.record())?;
         writer.store.commit(number)?;
         probe::reached("started");

@@ -47,6 +47,7 @@ use super::marker::{self, MarkerError, MarkerPlace};
 use super::session::Session;
 use crate::checkpoint::record::{Marker, PartitionEnd};
 use crate::config::model::KafkaConnection;
+use crate::probe;
 use crate::seeded::{self, Bug};
 use std::time::Duration;
 
@@ -316,14 +317,19 @@ pub struct Confirmed {
 impl Confirmed {
     /// Goes on: with this producer where it is sound, else with a new one, reading the marker before and after.
     pub fn resume(self, at_most: Duration) -> Result<TransactionalProducer, SettleError> {
+        probe::reached("confirmed");
         let Confirmed { session, soundness, marker } = self;
         let Soundness::Doubtful(doubt) = soundness else {
             return Ok(TransactionalProducer { session });
         };
         tracing::info!(checkpoint = marker.id.0, %doubt, "replacing the transactional producer");
+        probe::reached("rotating");
         expect_marker(&session, &marker, at_most)?;
+        probe::reached("rotation-marker-read");
         let session = Box::new(session.rotate(at_most)?);
+        probe::reached("producer-replaced");
         expect_marker(&session, &marker, at_most)?;
+        probe::reached("rotated");
         Ok(TransactionalProducer { session })
     }
 }
