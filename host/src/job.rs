@@ -17,6 +17,7 @@ use crate::ids::{OperatorIndex, ShardId, SourceIndex, Watermark, WorkerId};
 use crate::operator::{self, Operator, Outputs, Shard};
 use crate::outlet::Outlet;
 use crate::plugin::InstanceOptions;
+use crate::probe;
 use crate::seeded::{self, Bug};
 use crate::sink::task::SinkTask;
 use crate::source::clock::SourceClock;
@@ -69,6 +70,7 @@ pub fn run(job: &Job, options: &StartOptions, control: &Control, status: &Arc<St
     }
     let resumed = started.record.id;
     status.checkpoint_id.store(resumed.0, Relaxed);
+    probe::reached("restoring");
     let running = Build { job, plugins: &plugins, status }.threads(started)?;
     tracing::info!(
         job = job.name,
@@ -76,6 +78,7 @@ pub fn run(job: &Job, options: &StartOptions, control: &Control, status: &Arc<St
         start_ms = began.elapsed().as_secs_f64() * 1e3,
         "running from checkpoint"
     );
+    probe::reached("running");
     let Running { coordinator, reports, threads, ends, queued } = running;
     let heartbeat = Heartbeat::start(job.checkpoint.timeout.max(SILENCE_MIN))
         .map_err(|cause| JobError::Spawn { thread: "watchdog".into(), cause })?;
@@ -151,6 +154,7 @@ impl Build<'_> {
         let mut ends = Vec::new();
 
         let workers = self.workers(&mut wiring, &writer.store, &record, &report, &task)?;
+        probe::reached("restored");
         let drivers = self.drivers(&mut wiring, shares, &report)?;
         let (inbox, lanes) = wiring.sink_inbox();
         let sink_commands = inbox.commands();

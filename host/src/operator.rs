@@ -16,6 +16,7 @@ use crate::ids::{CheckpointId, OperatorIndex, PortIndex, ShardId, Watermark};
 use crate::message::{Message, Rows, Target};
 use crate::outlet::{Outbox, Outlet, RowsOf, copied};
 use crate::plugin::{Input, Instance, Outcome, PluginError, Rejection};
+use crate::probe;
 use crate::state::snapshot::InstanceDelta;
 use crate::watermark::InputWatermarks;
 use std::collections::VecDeque;
@@ -410,6 +411,7 @@ impl Operator {
     }
 
     fn capture(&mut self, id: CheckpointId) -> Result<Captured, JobError> {
+        probe::reached("capturing");
         for outlet in &mut self.outlets {
             outlet.barrier(id, self.watermark, &mut self.outbox);
         }
@@ -432,6 +434,7 @@ impl Operator {
             shards.push((shard.id, state, delta));
         }
         self.alignment.release(id);
+        probe::reached("captured");
         Ok(Captured { id, operator: self.index, shards, memory_bytes })
     }
 }

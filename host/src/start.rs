@@ -88,6 +88,7 @@ pub fn load_plugins(job: &Job, cache: Option<&Path>) -> Result<Plugins, JobError
 pub fn start(job: &Job, plugins: &Plugins, options: &StartOptions) -> Result<Started, JobError> {
     let attempt = AttemptId(Uuid::new_v4());
     let store = Store::open(&job.store, &job.name)?;
+    probe::reached("store-opened");
     let operators = identities(job, plugins);
     admit_operators(&store, &operators, options)?;
     let facts = store.facts()?;
@@ -167,7 +168,10 @@ impl Starting<'_> {
     fn ask_kafka(&mut self, action: &Action) -> Result<Fact, JobError> {
         match (action, &self.output) {
             (Action::Look, Output::Looking(look)) => return Ok(Fact::Marker(look.marker()?)),
-            (Action::Settle, Output::Ready(output)) => output.settle(&sink_topics(self.job))?,
+            (Action::Settle, Output::Ready(output)) => {
+                output.settle(&sink_topics(self.job))?;
+                probe::reached("settled");
+            }
             (Action::ReadMarker, Output::Ready(output)) => return Ok(Fact::Marker(output.marker()?)),
             (Action::Initialise, Output::Looking(_)) => {
                 probe::reached("looked");
@@ -175,6 +179,7 @@ impl Starting<'_> {
                     unreachable!("the arm asked for it");
                 };
                 self.output = Output::Ready(look.init()?);
+                probe::reached("initialized");
             }
             (action, _) => panic!("{IN_ORDER}: {action:?}"),
         }
@@ -187,7 +192,11 @@ impl Starting<'_> {
                 tracing::info!(%decision, "recovery");
                 probe::reached("recovery");
             }
-            Action::DiscardStaging(_) => discard_staging(self.job, self.facts.prepared.as_ref())?,
+            Action::DiscardStaging(_) => {
+                probe::reached("rolling-back");
+                discard_staging(self.job, self.facts.prepared.as_ref())?;
+                probe::reached("discarded");
+            }
             Action::RollBack(id) => {
                 self.writer.store.roll_back(id)?;
                 probe::reached("rolled-back");
@@ -200,19 +209,30 @@ impl Starting<'_> {
                     "a start goes on from what the store has"
                 );
                 self.sinks = open_sinks(self.job, self.record.as_ref(), self.output.ready())?;
+                probe::reached("sinks-opened");
             }
-            Action::Resolve(number) => self.record = Some(self.start_record(number)?),
+            Action::Resolve(number) => {
+                self.record = Some(self.start_record(number)?);
+                probe::reached("start-resolved");
+            }
             Action::Prepare(_) => {
                 self.prepared = Some(self.writer.prepare_start(self.record.as_ref().expect("it was resolved"))?);
                 probe::reached("start-prepared");
             }
             Action::Decide(_) => self.decide()?,
-            Action::Apply(_) => apply(&mut self.sinks, self.record.as_ref().expect("it was found"))?,
+            Action::Apply(_) => {
+                apply(&mut self.sinks, self.record.as_ref().expect("it was found"))?;
+                probe::reached("promote-applied");
+            }
             Action::Record(id) => {
                 self.writer.store.commit(id)?;
                 let is_first = self.record.as_ref().is_some_and(|record| record.kind == CheckpointKind::Start);
                 let is_new = is_first && self.facts.prepared.as_ref().is_none_or(|known| known.record.id != id);
-                probe::reached(if is_new { "started" } else { "promoted" });
+                if is_new {
+                    probe::reached("started");
+                } else {
+                    probe::reached("promoted");
+                }
             }
             action => panic!("{IN_ORDER}: {action:?}"),
         }
@@ -241,6 +261,7 @@ impl Starting<'_> {
                 (step, Output::None | Output::Looking(_)) => panic!("{IN_ORDER}: {step:?}"),
             }
         }
+        probe::reached("start-decided");
         Ok(())
     }
 

@@ -165,6 +165,7 @@ impl Coordinator {
             Some(Action::Prepare { id, kind, commits }) => self.prepare(id, kind, commits),
             Some(Action::Decide(_)) => {
                 let prepared = self.parts.prepared.take().expect("the protocol decides what was prepared");
+                probe::reached("deciding");
                 self.sink.send(Command::Decide(prepared));
             }
             Some(Action::Record(id)) => self.write(Task::Record(id)),
@@ -188,6 +189,7 @@ impl Coordinator {
             // A source that is gone has reported why, or will.
             let _ = source.send(SourceCommand::Barrier(id));
         }
+        probe::reached("injected");
     }
 
     fn prepare(&mut self, id: CheckpointId, kind: CheckpointKind, commits: Option<CheckpointId>) {

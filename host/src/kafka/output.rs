@@ -273,10 +273,12 @@ fn marker_topic(admin: &KafkaAdmin, place: &MarkerPlace) -> Result<TopicInfo, Ka
         Err(KafkaError::TopicMissing { .. }) => {}
         known => return known,
     }
+    probe::reached("marker-topic-making");
     match admin.create_marker_topic(&place.topic) {
         Ok(()) | Err(KafkaError::TopicExists { .. }) => {}
         Err(error) => return Err(error),
     }
+    probe::reached("marker-topic-made");
     // The broker that answers may not have heard of it yet.
     let began = Instant::now();
     loop {

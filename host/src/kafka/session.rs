@@ -80,6 +80,7 @@ impl Session {
     pub(super) fn rotate(self, at_most: Duration) -> Result<Session, KafkaError> {
         let Session { producer, look, connection, options, topics, begin_key, .. } = self;
         drop(producer);
+        probe::reached("producer-destroyed");
         let (mut producer, repeated) = init(&connection, &options, at_most)?;
         for topic in &topics {
             producer.open_topic(&topic.name)?;
@@ -143,6 +144,7 @@ impl Session {
     /// Writes the marker and commits, repeating what may be repeated.
     pub(super) fn commit(&mut self, marker: &[u8]) -> Result<(), KafkaError> {
         let began = Instant::now();
+        probe::reached("marking");
         if !seeded::is(Bug::MarkerLeftOut) {
             self.write_marker(marker)?;
         }
@@ -184,8 +186,10 @@ impl Session {
     }
 
     fn begin(&mut self) -> Result<(), KafkaError> {
+        probe::reached("transaction-beginning");
         self.producer.begin()?;
         self.is_open = true;
+        probe::reached("transaction-begun");
         // Has librdkafka add the marker's partition to the transaction now: it would cost the commit a round trip.
         let key = self.begin_key.clone();
         self.write_own(&key, None)

@@ -48,6 +48,7 @@ use super::session::Session;
 use crate::checkpoint::deciding::{Found, Next, Succession};
 use crate::checkpoint::record::{Marker, PartitionEnd};
 use crate::config::model::KafkaConnection;
+use crate::probe;
 use crate::seeded::{self, Bug};
 use std::time::Duration;
 
@@ -317,18 +318,27 @@ pub struct Confirmed {
 impl Confirmed {
     /// Goes on: with this producer where it is sound, else with a new one, reading the marker before and after.
     pub fn resume(self, at_most: Duration) -> Result<TransactionalProducer, SettleError> {
+        probe::reached("confirmed");
         let Confirmed { mut session, soundness, marker } = self;
         if let Soundness::Doubtful(doubt) = &soundness {
             tracing::info!(checkpoint = marker.id.0, %doubt, "replacing the transactional producer");
+            probe::reached("rotating");
         }
         let (mut succession, mut next) = Succession::begin(marker, soundness != Soundness::Sound);
         loop {
             let found = match next {
-                Next::GoOn => return Ok(TransactionalProducer { session }),
+                Next::GoOn => {
+                    if soundness != Soundness::Sound {
+                        probe::reached("rotated");
+                    }
+                    return Ok(TransactionalProducer { session });
+                }
                 Next::Contradiction(found) => return Err(contradiction(&marker, found)),
                 Next::ReadMarker => Found::Marker(read_marker(&session, at_most)?),
                 Next::Replace => {
+                    probe::reached("rotation-marker-read");
                     session = Box::new(session.rotate(at_most)?);
+                    probe::reached("producer-replaced");
                     Found::Replaced
                 }
             };

@@ -18,6 +18,7 @@ use super::SinkError;
 use crate::checkpoint::record::SinkState;
 use crate::ids::CheckpointId;
 use crate::message::Rows;
+use crate::probe;
 use crate::seeded::{self, Bug};
 use disk::{Disk, RealDisk};
 use staging::{Staged, StagingFile};
@@ -167,8 +168,10 @@ impl FileSink {
         self.stop_if(fault)?;
         if !self.is_swept {
             // Everything decided is applied by now, so whatever an earlier process staged is worth nothing.
+            probe::reached("staging-sweeping");
             let swept = self.staging.sweep(&mut *self.disk);
             self.latched("removing old staging files", swept)?;
+            probe::reached("staging-swept");
             self.is_swept = true;
         }
         self.flush()?;
@@ -193,9 +196,11 @@ impl FileSink {
         let examined = self.examine(&state);
         let staging = self.examined(examined)?;
         if let Some(staging) = &staging {
+            probe::reached("appending");
             let at = if seeded::is(Bug::AppendWithoutLooking) { self.length_bytes()? } else { state.committed_bytes };
             let copied = staging::append(&mut *self.disk, staging, &self.output, at);
             self.latched("appending to the output", copied)?;
+            probe::reached("appended");
         }
         if state.staged.bytes > 0 {
             let mut synced = self.disk.sync(&self.output);
@@ -203,10 +208,12 @@ impl FileSink {
                 synced = self.disk.sync(&self.output);
             }
             self.latched("making the output durable", synced)?;
+            probe::reached("output-synced");
         }
         if let Some(staging) = &staging {
             let removed = self.staging.remove_applied(&mut *self.disk, staging);
             self.latched("removing the staging file", removed)?;
+            probe::reached("staging-removed");
         }
         self.committed_bytes = state.committed_bytes + state.staged.bytes;
         self.owed = None;
@@ -234,8 +241,11 @@ impl FileSink {
                 return self.stop_if(Some(format!("`{}` {fault}", self.path.display())));
             }
         }
+        probe::reached("output-beginning");
         let begun = self.disk.sync_folder(self.staging.folder()).and_then(|()| self.staging.reset(&mut *self.disk));
-        self.latched("preparing the output's folder", begun)
+        self.latched("preparing the output's folder", begun)?;
+        probe::reached("output-begun");
+        Ok(())
     }
 
     /// A later start: the output must be as the checkpoint left it, or as a crash while applying it did.
@@ -250,8 +260,11 @@ impl FileSink {
         } else {
             self.committed_bytes = after_bytes;
         }
+        probe::reached("staging-resetting");
         let reset = self.staging.reset(&mut *self.disk);
-        self.latched("removing old staging files", reset)
+        self.latched("removing old staging files", reset)?;
+        probe::reached("staging-reset");
+        Ok(())
     }
 
     /// Compares the output with what a checkpoint's state allows. Gives the checkpoint's staging file if it is there.

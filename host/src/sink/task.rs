@@ -139,6 +139,7 @@ impl SinkTask {
             Some(output) => output.flush()?,
             None => Vec::new(),
         };
+        probe::reached("drained");
         let mut states = Vec::with_capacity(self.sinks.len());
         for sink in &mut self.sinks {
             states.push(match sink {

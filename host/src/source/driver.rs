@@ -18,6 +18,7 @@ use crate::hash::shard_of;
 use crate::ids::{CheckpointId, ShardId, SourceIndex, SplitIndex, Watermark};
 use crate::message::{Message, Target};
 use crate::outlet::{Outbox, Outlet, Record};
+use crate::probe;
 use crate::seeded::{self, Bug};
 use crate::status::Status;
 use crate::watermark::SplitWatermarks;
@@ -131,10 +132,15 @@ impl Driver {
         loop {
             match self.commands.try_recv() {
                 Ok(SourceCommand::Barrier(id)) => self.barrier(id, &mut progress)?,
-                Ok(SourceCommand::Publish) => self.reader.publish(&progress.reported),
+                Ok(SourceCommand::Publish) => {
+                    probe::reached("publishing");
+                    self.reader.publish(&progress.reported);
+                    probe::reached("published");
+                }
                 Ok(SourceCommand::Shutdown) | Err(TryRecvError::Disconnected) => return Ok(()),
                 Err(TryRecvError::Empty) => {}
             }
+            probe::reached("polling");
             let has_read = self.poll(&mut progress)?;
             self.tend(&mut progress)?;
             if !has_read {
@@ -315,6 +321,7 @@ impl Driver {
     }
 
     fn barrier(&mut self, id: CheckpointId, progress: &mut Progress) -> Result<(), JobError> {
+        probe::reached("barrier");
         // Positions in a topic that was made anew meanwhile must not be prepared. A cluster that does not answer holds the
         // checkpoint up, and the checkpoint's time-out ends the process.
         while self.reader.verify()? == Verified::Unanswered {
@@ -335,6 +342,7 @@ impl Driver {
             .collect();
         progress.reported = splits.iter().map(|split| split.position.clone()).collect();
         progress.outbox.send_all()?;
+        probe::reached("barrier-sent");
         let _ = self.reports.send(Report::Positions { id, source: self.source, splits });
         Ok(())
     }

@@ -28,6 +28,7 @@ use super::error::{FailureClass, StoreError};
 use super::format::rows::CheckpointRow;
 use crate::checkpoint::record::{CheckpointRecord, Decider};
 use crate::ids::{AttemptId, CheckpointId, PluginHash, StoreId};
+use crate::probe;
 use crate::seeded::{self, Bug};
 use redb::{Database, Durability, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -165,9 +166,11 @@ impl Store {
         self.expect_prepared(id, "committed")?;
         ledger.committed = Some(id);
         ledger.prepared = None;
+        probe::reached("store-committing");
         let written =
             self.write("committing a checkpoint", |transaction, path| tables::put_ledger(transaction, path, &ledger));
         self.latch.observe(written)?;
+        probe::reached("store-committed");
         self.contents.ledger = ledger;
         Ok(())
     }
@@ -183,12 +186,14 @@ impl Store {
         let mut ledger = self.contents.ledger;
         ledger.prepared = None;
         let doomed = if seeded::is(Bug::StalePartsLeft) { Vec::new() } else { self.contents.index.at(id) };
+        probe::reached("store-rolling-back");
         let written = self.write("rolling a checkpoint back", |transaction, path| {
             snapshots::remove(transaction, path, &doomed)?;
             tables::remove_checkpoint(transaction, path, id)?;
             tables::put_ledger(transaction, path, &ledger)
         });
         self.latch.observe(written)?;
+        probe::reached("store-rolled-back");
         self.contents.index.remove(&doomed);
         self.contents.rows.remove(&id);
         self.contents.ledger = ledger;
@@ -216,11 +221,13 @@ impl Store {
             row.snapshots_digest = index.digest(id);
             (id, row)
         });
+        probe::reached("operator-dropping");
         let written = self.write("dropping an operator", |transaction, path| {
             snapshots::remove(transaction, path, &doomed)?;
             row.as_ref().map_or(Ok(()), |(id, row)| tables::put_checkpoint(transaction, path, *id, row))
         });
         self.latch.observe(written)?;
+        probe::reached("operator-dropped");
         self.contents.index = index;
         if let Some((id, row)) = row {
             self.contents.rows.insert(id, row);

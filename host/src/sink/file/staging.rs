@@ -4,6 +4,7 @@
 
 use super::disk::Disk;
 use crate::ids::CheckpointId;
+use crate::probe;
 use crate::seeded::{self, Bug};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -63,7 +64,9 @@ impl StagingFile {
             Some(current) => current,
             none => none.insert(Current { file: disk.create(&path)?, bytes: 0, digest: Xxh3::new() }),
         };
+        probe::reached("staging-writing");
         disk.write_at(&current.file, bytes, current.bytes)?;
+        probe::reached("staging-written");
         current.digest.update(bytes);
         current.bytes += bytes.len() as u64;
         Ok(())
@@ -75,11 +78,15 @@ impl StagingFile {
             return Ok(Staged::default());
         };
         let path = numbered(&self.folder, &self.stem, n);
+        probe::reached("staging-syncing");
         if !seeded::is(Bug::StagingNotSynced) {
             disk.sync(&current.file)?;
         }
+        probe::reached("staging-synced");
         disk.rename(&self.folder.join(&self.stem), &path)?;
+        probe::reached("staging-renamed");
         disk.sync_folder(&self.folder)?;
+        probe::reached("staging-durable");
         let staged = Staged { bytes: current.bytes, digest: current.digest.digest() };
         self.pending = Some((path, staged));
         Ok(staged)

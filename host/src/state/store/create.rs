@@ -8,6 +8,7 @@ use super::super::format::rows::{Identity, Ledger};
 use super::{begin, tables};
 use crate::guarded;
 use crate::ids::StoreId;
+use crate::probe;
 use redb::{Database, ReadableTable};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -47,9 +48,13 @@ pub(super) fn create(path: &Path, job: &str) -> Result<Database, StoreError> {
         result => result?,
     };
     initialize(path, &database, job)?;
+    probe::reached("store-made");
     // A link, unlike a rename, never replaces a store that another process made meanwhile.
     match fs::hard_link(&fresh_path, path) {
-        Ok(()) => fs::remove_file(&fresh_path).map_err(|error| failed(path, error))?,
+        Ok(()) => {
+            probe::reached("store-named");
+            fs::remove_file(&fresh_path).map_err(|error| failed(path, error))?;
+        }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             return Err(StoreError::Locked { path: path.to_owned() });
         }
@@ -57,6 +62,7 @@ pub(super) fn create(path: &Path, job: &str) -> Result<Database, StoreError> {
         Err(_) => fs::rename(&fresh_path, path).map_err(|error| failed(path, error))?,
     }
     sync_folder(path).map_err(|error| failed(path, error))?;
+    probe::reached("store-durable");
     Ok(database)
 }
 

@@ -9,6 +9,7 @@ use super::index::{Entry, Located};
 use super::snapshots::{self, Draft, SnapshotTables, SnapshotWriter};
 use super::{Store, create, load, tables};
 use crate::ids::{CheckpointId, ShardId};
+use crate::probe;
 use crate::seeded::{self, Bug};
 use redb::WriteTransaction;
 
@@ -69,7 +70,9 @@ impl Store {
         let result = create::quietly(&self.path, || {
             let transaction = self.begin()?;
             let bases = self.write_bases(&transaction, &candidates)?;
+            probe::reached("folding");
             transaction.commit().map_err(|error| StoreError::engine(&self.path, "folding snapshots", error))?;
+            probe::reached("folded");
             Ok(bases)
         });
         let bases = self.latch.observe(result)?;

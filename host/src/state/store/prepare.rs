@@ -10,6 +10,7 @@ use super::snapshots::{self, Draft, SnapshotWriter};
 use super::{OperatorIdentity, Store, StoredCheckpoint, artifacts, tables};
 use crate::checkpoint::record::{CheckpointRecord, Decider};
 use crate::ids::{AttemptId, CheckpointId, PluginHash, ShardId};
+use crate::probe;
 use redb::WriteTransaction;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -133,9 +134,11 @@ impl<'a> Preparing<'a> {
         let Preparing { store, transaction, id, .. } = self;
         let written = write_plan(&transaction, store, id, &plan).and_then(|()| {
             let doing = "preparing a checkpoint";
+            probe::reached("store-preparing");
             transaction.commit().map_err(|error| StoreError::engine(&store.path, doing, error))
         });
         store.latch.seal(written)?;
+        probe::reached("store-prepared");
         let stored = StoredCheckpoint { record: record.clone(), digest: xxhash_rust::xxh3::xxh3_64(&plan.row.record) };
         plan.take_over(store, id);
         Ok(stored)
