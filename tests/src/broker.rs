@@ -5,6 +5,7 @@
 //! cannot get its broker fails. Next room: [`crate::proxy`].
 
 use crate::java::{java, spawn_bound_to_this_process, tail};
+use crate::judge::Judge;
 use crate::proxy::Proxy;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -70,6 +71,7 @@ impl Default for Options {
 pub struct Broker {
     folder: TempDir,
     ports: Ports,
+    judge: Judge,
     process: Mutex<Option<Child>>,
     lives: AtomicU16,
     free_proxies: Mutex<Vec<usize>>,
@@ -130,8 +132,10 @@ impl Broker {
         let mut last = String::new();
         for _ in 0..STARTS_MAX {
             let folder = TempDir::with_prefix("tidegate-broker-").expect("a temporary folder");
+            let ports = Ports::find();
             let broker = Broker {
-                ports: Ports::find(),
+                judge: Judge::new(format!("127.0.0.1:{}", ports.plain)),
+                ports,
                 folder,
                 process: Mutex::new(None),
                 lives: AtomicU16::new(0),
@@ -354,6 +358,14 @@ impl Broker {
     fn give_back(&self, index: usize) {
         self.free_proxies.lock().unwrap_or_else(PoisonError::into_inner).push(index);
         self.proxy_freed.notify_one();
+    }
+}
+
+impl Deref for Broker {
+    type Target = Judge;
+
+    fn deref(&self) -> &Judge {
+        &self.judge
     }
 }
 

@@ -10,5 +10,6 @@ struct Readme;
 pub mod broker;
 mod java;
 pub mod judge;
+pub mod payments;
 pub mod proxy;
 pub mod scene;
