@@ -5,7 +5,7 @@
 //! once or in pieces. Judges by recounting what was fed, with plain clients; knows no fault. Next rooms: [`crate::scene`],
 //! [`crate::judge`].
 
-use crate::judge::{Judge, NewRecord, Record};
+use crate::judge::{Isolation, Judge, NewRecord, Record};
 use crate::scene::{Running, Scene, plugin};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -269,6 +269,11 @@ impl<'a> Payments<'a> {
         running.signal(libc::SIGTERM);
         running.wait().expect_success(what);
         self.expect_exact(what);
+    }
+
+    /// How many records of the counts' topic are there, uncommitted and aborted ones included.
+    pub fn counts_written(&self) -> usize {
+        self.judge.read(&self.counts_topic, Isolation::Uncommitted).len()
     }
 
     /// Starts a healthy host and lets it end the job as [`Payments::finish`] says.

@@ -92,7 +92,9 @@ pub(crate) fn run(matrix: &'static [Group]) -> ExitCode {
     }
     jobs.retain(|job| arguments.wants(&job.name));
     if arguments.is_list {
-        jobs.iter().for_each(|job| println!("{}: test", job.name));
+        for job in &jobs {
+            println!("{}: test", job.name);
+        }
         return ExitCode::SUCCESS;
     }
     let failed = run_jobs(jobs, &arguments);
@@ -135,7 +137,9 @@ fn run_jobs(jobs: Vec<Job>, arguments: &Arguments) -> bool {
         failed.len(),
         began.elapsed().as_secs_f64()
     );
-    failed.iter().for_each(|name| println!("    failed: {name}"));
+    for name in &failed {
+        println!("    failed: {name}");
+    }
     !failed.is_empty()
 }
 

@@ -5,6 +5,7 @@
 //! functions that prove them. Next rooms: `matrix` (a row, the table), `harness` (running them).
 
 mod broker;
+mod cluster;
 mod harness;
 mod matrix;
 mod process;
@@ -21,6 +22,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate-probed");
 const MATRIX: &[Group] = &[
     Group { name: "process", about: "The host's own process.", rows: process::ROWS },
     Group { name: "broker", about: "One broker, and the network to it.", rows: broker::ROWS },
+    Group { name: "cluster", about: "Two or three brokers.", rows: cluster::ROWS },
 ];
 
 fn main() -> ExitCode {
