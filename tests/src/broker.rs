@@ -4,33 +4,22 @@
 //! start is awaited with a deadline, and a broker that does not come is a panic with the tail of its log: a test that
 //! cannot get its broker fails. Next room: [`crate::proxy`].
 
-use crate::java::{java, spawn_bound_to_this_process, tail};
+use crate::judge::Judge;
+use crate::node::{FIXED_PROPERTIES, Node, free_port};
 use crate::proxy::Proxy;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
-use std::net::{TcpListener, TcpStream};
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::process::Child;
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, Once, OnceLock, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
-use tempfile::TempDir;
+use std::sync::{Condvar, Mutex, Once, OnceLock, PoisonError};
 
 mod secured;
 
 pub use secured::{SCRAM_MECHANISMS, SCRAM_PASSWORD, SCRAM_USER};
 
-/// How long a broker may take to listen. It takes 3 s on an idle machine; a loaded one gets the rest.
-const START_DEADLINE: Duration = Duration::from_secs(90);
 /// How often a start is repeated when another process took one of the ports in between.
 const STARTS_MAX: usize = 3;
-/// Ports are taken from here up to [`PORT_END`]: below the range from which the system gives clients theirs.
-const PORT_START: u16 = 20_000;
-const PORT_END: u16 = 32_000;
 /// How many proxied listeners a broker has; a test that wants one more waits until another gives its own back.
 const PROXIES: usize = 4;
 /// The user name that the listener of [`Broker::sasl_address`] lets in.
@@ -68,10 +57,9 @@ impl Default for Options {
 
 /// A running broker. Dropping it kills the process and removes its folder.
 pub struct Broker {
-    folder: TempDir,
+    node: Node,
     ports: Ports,
-    process: Mutex<Option<Child>>,
-    lives: AtomicU16,
+    judge: Judge,
     free_proxies: Mutex<Vec<usize>>,
     proxy_freed: Condvar,
 }
@@ -114,9 +102,9 @@ pub fn shared_with(name: &'static str, options: impl FnOnce() -> Options) -> &'s
 extern "C" fn end_shared() {
     let brokers = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     for broker in brokers.values().filter_map(|place| place.get()) {
-        broker.end();
+        broker.node.kill();
         // What cannot be removed is left to the system's own cleaning of temporary folders.
-        let _ = fs::remove_dir_all(broker.folder.path());
+        let _ = fs::remove_dir_all(broker.node.folder());
     }
 }
 
@@ -129,17 +117,16 @@ impl Broker {
     pub fn start(options: &Options) -> Broker {
         let mut last = String::new();
         for _ in 0..STARTS_MAX {
-            let folder = TempDir::with_prefix("tidegate-broker-").expect("a temporary folder");
+            let ports = Ports::find();
             let broker = Broker {
-                ports: Ports::find(),
-                folder,
-                process: Mutex::new(None),
-                lives: AtomicU16::new(0),
+                judge: Judge::new(format!("127.0.0.1:{}", ports.plain)),
+                node: Node::new(ports.plain),
+                ports,
                 free_proxies: Mutex::new((0..PROXIES).collect()),
                 proxy_freed: Condvar::new(),
             };
             broker.format(options);
-            match broker.try_run() {
+            match broker.node.try_run() {
                 Ok(()) => return broker,
                 Err(log) if log.contains("Address already in use") => last = log,
                 Err(log) => panic!("the broker did not start; the end of its log:\n{log}"),
@@ -175,7 +162,7 @@ impl Broker {
 
     /// Ends the process at once, as `kill -9` does. Its folder stays.
     pub fn kill(&self) {
-        self.end();
+        self.node.kill();
     }
 
     /// Starts the process again, on the same folder and ports, and returns when it answers.
@@ -184,97 +171,44 @@ impl Broker {
     ///
     /// When it does not answer in time.
     pub fn restart(&self) {
-        self.kill();
-        if let Err(log) = self.try_run() {
-            panic!("the broker did not start again; the end of its log:\n{log}");
-        }
+        self.node.restart();
     }
 
     /// Whether the process runs (a paused one does).
     pub fn is_running(&self) -> bool {
-        self.process().is_some()
+        self.node.is_running()
     }
 
     /// Stops the process without ending it: its clients see a broker that does not answer.
     pub fn pause(&self) {
-        self.signal(libc::SIGSTOP);
+        self.node.signal(libc::SIGSTOP);
     }
 
     /// Lets a paused process go on.
     pub fn resume(&self) {
-        self.signal(libc::SIGCONT);
+        self.node.signal(libc::SIGCONT);
     }
 
     /// The last lines of the broker's log, for a failing test's message.
     pub fn log_tail(&self) -> String {
-        tail(&self.log())
-    }
-
-    fn signal(&self, signal: libc::c_int) {
-        let process = self.process();
-        let child = process.as_ref().expect("only a running broker is paused or resumed");
-        // SAFETY: `kill` has no memory contract; the child was not awaited, so the id is still its own.
-        let sent = unsafe { libc::kill(child.id() as libc::pid_t, signal) };
-        assert_eq!(sent, 0, "signal {signal} could not be sent: {}", io::Error::last_os_error());
-    }
-
-    fn end(&self) {
-        if let Some(mut child) = self.process().take() {
-            // Both fail only for a process that is gone already.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
-    fn process(&self) -> MutexGuard<'_, Option<Child>> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The log of the current life: each start has a file of its own, so that no line of an earlier one is believed.
-    fn log(&self) -> PathBuf {
-        self.path(&format!("broker-{}.log", self.lives.load(Ordering::Relaxed)))
-    }
-
-    fn next_log(&self) -> PathBuf {
-        self.lives.fetch_add(1, Ordering::Relaxed);
-        self.log()
+        self.node.log_tail()
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.node.path(name)
     }
 
     /// Writes `server.properties` and formats the storage.
     fn format(&self, options: &Options) {
         if options.secured {
-            secured::make_certificates(self.folder.path());
+            secured::make_certificates(self.node.folder());
         }
-        let properties = self.path("server.properties");
-        fs::write(&properties, self.server_properties(options)).expect("the temporary folder can be written");
-        let log = self.path("format.log");
-        let feature = match options.transaction_version {
-            TransactionVersion::V0 => "transaction.version=0",
-            TransactionVersion::V2 => "transaction.version=2",
-        };
         let cluster = format!("tidegate{:05}{:09}", self.ports.plain, std::process::id());
-        let status = java(&log)
-            .args([
-                "-XX:TieredStopAtLevel=1",
-                "kafka.tools.StorageTool",
-                "format",
-                "--cluster-id",
-                &cluster,
-                "--config",
-            ])
-            .arg(&properties)
-            .args(["--feature", feature])
-            .args(secured::storage_arguments(options))
-            .status()
-            .unwrap_or_else(|error| panic!("`java` cannot be run: {error}; install Java 17"));
-        assert!(status.success(), "formatting the broker's storage failed:\n{}", tail(&log));
+        let lines = self.server_properties(options);
+        self.node.format(&cluster, &lines, options.transaction_version, &secured::storage_arguments(options));
     }
 
-    fn server_properties(&self, options: &Options) -> String {
+    fn server_properties<'a>(&self, options: &'a Options) -> Vec<(&'a str, String)> {
         let ports = &self.ports;
         let (mut listeners, mut advertised, mut protocols) = (String::new(), String::new(), String::new());
         let mut listening = vec![
@@ -307,38 +241,11 @@ impl Broker {
             ("listener.name.sasl.plain.sasl.jaas.config", jaas()),
         ];
         if options.secured {
-            lines.extend(secured::properties(self.folder.path()));
+            lines.extend(secured::properties(self.node.folder()));
         }
-        lines.extend(FIXED_PROPERTIES.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        lines.extend(FIXED_PROPERTIES.iter().chain(&ALONE).map(|(name, value)| (*name, (*value).to_owned())));
         lines.extend(options.config.iter().map(|(name, value)| (name.as_str(), value.clone())));
-        lines.iter().fold(String::new(), |mut text, (name, value)| {
-            let _ = writeln!(text, "{name}={value}");
-            text
-        })
-    }
-
-    /// Starts the process and waits until it listens; the error is the end of its log.
-    fn try_run(&self) -> Result<(), String> {
-        let log = self.next_log();
-        let mut command = java(&log);
-        command.args(["-Xmx384m", "-Xms128m", "-XX:+UseSerialGC", "kafka.Kafka"]).arg(self.path("server.properties"));
-        *self.process() = Some(spawn_bound_to_this_process(command).map_err(|error| format!("`java`: {error}"))?);
-        let deadline = Instant::now() + START_DEADLINE;
-        while !self.answers() {
-            let exited = self.process().as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
-            if exited || Instant::now() > deadline {
-                self.kill();
-                return Err(tail(&log));
-            }
-            thread::sleep(Duration::from_millis(25));
-        }
-        Ok(())
-    }
-
-    /// Whether the broker answers requests: it listens before it is registered, so a connection alone says little.
-    fn answers(&self) -> bool {
-        TcpStream::connect(("127.0.0.1", self.ports.plain)).is_ok()
-            && fs::read_to_string(self.log()).is_ok_and(|log| log.contains("Kafka Server started"))
+        lines
     }
 
     fn take_proxy(&self) -> usize {
@@ -357,9 +264,11 @@ impl Broker {
     }
 }
 
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.end();
+impl Deref for Broker {
+    type Target = Judge;
+
+    fn deref(&self) -> &Judge {
+        &self.judge
     }
 }
 
@@ -406,33 +315,16 @@ impl Drop for Misadvertised<'_> {
     }
 }
 
-/// What every test broker has in common: one node, small internal topics, no waiting for replicas or groups.
-const FIXED_PROPERTIES: [(&str, &str); 23] = [
+/// One node is controller and broker, and the only replica of everything.
+const ALONE: [(&str, &str); 8] = [
     ("process.roles", "broker,controller"),
     ("node.id", "1"),
-    ("inter.broker.listener.name", "PLAIN"),
-    ("controller.listener.names", "CONTROLLER"),
     ("listener.name.sasl.sasl.enabled.mechanisms", "PLAIN"),
-    ("auto.create.topics.enable", "false"),
-    ("default.replication.factor", "1"),
     ("offsets.topic.replication.factor", "1"),
-    ("offsets.topic.num.partitions", "2"),
     ("transaction.state.log.replication.factor", "1"),
     ("transaction.state.log.min.isr", "1"),
-    ("transaction.state.log.num.partitions", "1"),
     ("share.coordinator.state.topic.replication.factor", "1"),
     ("share.coordinator.state.topic.min.isr", "1"),
-    ("group.initial.rebalance.delay.ms", "0"),
-    // Tests write records with timestamps of years ago, and a topic's age limit would delete them during the test.
-    ("log.retention.ms", "-1"),
-    ("num.network.threads", "2"),
-    ("num.io.threads", "4"),
-    ("background.threads", "2"),
-    ("num.recovery.threads.per.data.dir", "1"),
-    // Compaction is part of what the marker topic has to survive, so the cleaner looks often.
-    ("log.cleaner.threads", "1"),
-    ("log.cleaner.backoff.ms", "500"),
-    ("log.cleaner.dedupe.buffer.size", "8388608"),
 ];
 
 fn jaas() -> String {
@@ -449,18 +341,4 @@ impl Ports {
             proxied: std::array::from_fn(|_| (free_port(), free_port())),
         }
     }
-}
-
-/// A port that is free now. Processes begin at different places and go on from there, so two rarely meet.
-fn free_port() -> u16 {
-    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
-    let span = PORT_END - PORT_START;
-    let next = NEXT.get_or_init(|| AtomicU16::new((std::process::id().wrapping_mul(61) % u32::from(span)) as u16));
-    for _ in 0..span {
-        let port = PORT_START + next.fetch_add(1, Ordering::Relaxed) % span;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no port between {PORT_START} and {PORT_END} is free");
 }

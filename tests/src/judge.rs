@@ -1,8 +1,8 @@
 //! What the tests write and read by themselves, through plain clients that share no code with the product.
 //!
-//! A `read_committed` reader here sees what a user's reader would see. Next room: [`crate::broker`].
+//! A `read_committed` reader here sees what a user's reader would see. Next rooms: [`crate::broker`], [`crate::cluster`],
+//! which both have a judge.
 
-use crate::broker::Broker;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -71,10 +71,30 @@ pub enum Isolation {
     Uncommitted,
 }
 
-impl Broker {
-    /// Makes a topic and returns when its partitions have leaders.
+/// Plain clients of one cluster.
+#[derive(Debug, Clone)]
+pub struct Judge {
+    bootstrap: String,
+}
+
+impl Judge {
+    /// Clients begin at these addresses (`host:port`, separated by commas).
+    pub fn new(bootstrap: String) -> Judge {
+        Judge { bootstrap }
+    }
+
+    /// Makes a topic with one replica a partition and returns when its partitions have leaders.
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        self.create(name, partitions, TopicReplication::Fixed(1), config);
+    }
+
+    /// Makes a topic whose partitions lie on these brokers, the preferred leader first, and returns when they have leaders.
+    pub fn create_topic_on(&self, name: &str, replicas: &[&[i32]], config: &[(&str, &str)]) {
+        self.create(name, replicas.len() as i32, TopicReplication::Variable(replicas), config);
+    }
+
+    fn create(&self, name: &str, partitions: i32, replication: TopicReplication<'_>, config: &[(&str, &str)]) {
+        let mut topic = NewTopic::new(name, partitions, replication);
         for (key, value) in config {
             topic = topic.set(key, value);
         }
@@ -159,10 +179,10 @@ impl Broker {
         records
     }
 
-    /// A client's configuration that reaches this broker.
+    /// A client's configuration that reaches this cluster.
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.address()).set("log_level", "2");
+        config.set("bootstrap.servers", &self.bootstrap).set("log_level", "2");
         config
     }
 

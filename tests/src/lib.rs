@@ -8,7 +8,11 @@
 struct Readme;
 
 pub mod broker;
+pub mod cluster;
+pub mod hanging;
 mod java;
 pub mod judge;
+mod node;
+pub mod payments;
 pub mod proxy;
 pub mod scene;

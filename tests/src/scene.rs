@@ -120,6 +120,12 @@ impl Scene {
         self.run_with(Some(at), &[])
     }
 
+    /// Starts the job; it stops (SIGSTOP) when the moment is reached for the n-th time (`moment:n`). Wait for that with
+    /// [`Running::wait_stopped`].
+    pub fn start_and_stop(&self, at: &str) -> Running {
+        self.spawn(&[("TIDEGATE_STOP_AT", at)], &[])
+    }
+
     /// Runs the job with more arguments.
     ///
     /// # Panics
@@ -133,6 +139,11 @@ impl Scene {
     /// # Panics
     /// If the host cannot be started.
     pub fn start(&self, kill_at: Option<&str>, arguments: &[&str]) -> Running {
+        let kill_at: Vec<(&str, &str)> = kill_at.iter().map(|at| ("TIDEGATE_KILL_AT", *at)).collect();
+        self.spawn(&kill_at, arguments)
+    }
+
+    fn spawn(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Running {
         let log = self.path(&format!("host-{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
         let file = fs::File::create(&log).expect("the log is written");
         let mut command = Command::new(&self.program);
@@ -146,9 +157,7 @@ impl Scene {
                 None => command.env_remove(name),
             };
         }
-        if let Some(at) = kill_at {
-            command.env("TIDEGATE_KILL_AT", at);
-        }
+        command.envs(variables.iter().copied());
         Running { child: command.spawn().expect("the host starts"), log }
     }
 }
@@ -182,6 +191,32 @@ impl Running {
             assert!(Instant::now() < until, "the host never came to {what}:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Lets a stopped host go on, and returns when it does.
+    ///
+    /// # Panics
+    /// If it was not stopped.
+    pub fn go_on(&self) {
+        assert!(self.is_stopped(), "the host is not stopped:\n{}", self.log());
+        self.signal(libc::SIGCONT);
+        // The signal is acted on before `kill` returns or very soon after.
+        while self.is_stopped() {
+            std::thread::yield_now();
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+    }
+
+    /// Waits until it has stopped (SIGSTOP), by itself or by a signal.
+    ///
+    /// # Panics
+    /// If it ends before, or it takes too long.
+    pub fn wait_stopped(&mut self) {
+        self.wait_until("its stop", Running::is_stopped);
     }
 
     /// Waits for its end.

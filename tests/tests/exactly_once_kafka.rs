@@ -1,141 +1,35 @@
 //! Payments from a real Kafka, alerts to it: a `read_committed` reader gets exactly those of an independent recount, whatever
 //! the shape of the job, and whenever it is killed.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tidegate_tests::broker;
 use tidegate_tests::judge::NewRecord;
-use tidegate_tests::proxy::{ApiKey, Fault, Rule as ProxyRule};
-use tidegate_tests::scene::{Scene, plugin};
-use xtask::generate::{Plan, generate};
-use xtask::recount::{Alert, Found, Recount, Rule};
+use tidegate_tests::payments::{Options, Payments, Shape, USUAL};
+use tidegate_tests::proxy::{ApiKey, Fault, Rule};
+use tidegate_tests::scene::Scene;
 
-const RECORDS: u64 = 200_000;
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate-probed");
 
-/// Jobs and topics of one test binary share a broker, so each has a number of its own.
-static NEXT: AtomicU32 = AtomicU32::new(0);
-
-/// What a job is varied in, one factor at a time.
-#[derive(Clone, Copy)]
-struct Shape {
-    partitions: u16,
-    workers: u16,
-    shards: u16,
-    batch_rows: usize,
+fn bounded(shape: Shape) -> Payments<'static> {
+    Payments::new(broker::shared(), &Options { shape, ..Options::bounded(PROGRAM, broker::shared().address()) })
 }
 
-const USUAL: Shape = Shape { partitions: 4, workers: 2, shards: 16, batch_rows: 1024 };
-
-struct Payments {
-    scene: Scene,
-    alerts_topic: String,
-    expected: Vec<Alert>,
+fn bounded_through(address: &str) -> Payments<'static> {
+    Payments::new(broker::shared(), &Options::bounded(PROGRAM, address.to_owned()))
 }
 
-impl Payments {
-    fn new(shape: Shape) -> Payments {
-        Payments::through(&broker::shared().address(), "until = \"latest\"", shape)
-    }
-
-    /// The job reaches the broker at an address of the caller's, and ends its input as the key says.
-    fn through(address: &str, until: &str, shape: Shape) -> Payments {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (payments, alerts) = (format!("payments-{number}"), format!("alerts-{number}"));
-        let broker = broker::shared();
-        broker.create_topic(&payments, shape.partitions.into(), &[]);
-        broker.create_topic(&alerts, 3, &[]);
-        let mut recount = Recount::new(Rule::default());
-        let mut records = Vec::new();
-        let take = |payment: xtask::generate::Payment<'_>| -> Result<(), xtask::recount::BadLine> {
-            recount.add(payment.json)?;
-            let partition = (payment.index % u64::from(shape.partitions)) as i32;
-            records.push((partition, payment.json.to_vec(), payment.timestamp_ms));
-            Ok(())
-        };
-        generate(Plan::new(RECORDS), take).expect("payments are JSON");
-        let records = records.iter().map(|(partition, json, timestamp)| NewRecord {
-            partition: *partition,
-            key: None,
-            value: Some(json),
-            timestamp: *timestamp,
-        });
-        broker.produce(&payments, records);
-        let scene = Scene::new(env!("CARGO_BIN_EXE_tidegate-probed"));
-        scene.write_job(&job(number, address, until, shape));
-        Payments { scene, alerts_topic: alerts, expected: recount.alerts() }
-    }
-
-    /// What a `read_committed` reader gets now.
-    fn found(&self) -> Found {
-        let mut found = Found::default();
-        for record in broker::shared().read_committed(&self.alerts_topic) {
-            let user = String::from_utf8(record.key.clone().expect("an alert has a key")).expect("a user is text");
-            let alert: Alert = serde_json::from_str(record.text()).expect("an alert is JSON");
-            assert_eq!(alert.user_id, user, "an alert's key is its user");
-            assert_eq!(record.timestamp, alert.window_end - 1, "an alert's timestamp is its window's last millisecond");
-            found.add(record.text().as_bytes());
-        }
-        found
-    }
-
-    fn expect_exact(&self, what: &str) {
-        assert!(self.expected.len() > 100, "only {} alerts are expected: this tests nothing", self.expected.len());
-        let verdict = self.found().compare(&self.expected);
-        assert!(verdict.is_exact(), "{what}: {verdict:?}");
-    }
-
-    /// Nobody may see part of what is not finished: what is there is right and there once, if not yet complete.
-    fn expect_nothing_wrong(&self, what: &str) {
-        let verdict = self.found().compare(&self.expected);
-        assert!(verdict.duplicated == 0 && verdict.wrong == 0, "{what}: {verdict:?}");
-    }
-
-    fn kill(&self, moment: &str) {
-        let run = self.scene.run_and_kill(moment);
-        assert!(run.was_killed(), "the kill at {moment} did not hit: {:?}\n{}", run.status, run.log);
-        self.expect_nothing_wrong(moment);
-    }
+/// All payments are there before the start, and the job does not end with them.
+fn endless(shape: Shape) -> Payments<'static> {
+    let options = Options { shape, is_bounded: false, ..Options::bounded(PROGRAM, broker::shared().address()) };
+    let payments = Payments::new(broker::shared(), &options);
+    payments.feed(usize::MAX);
+    payments
 }
 
-fn job(number: u32, address: &str, until: &str, shape: Shape) -> String {
-    let Shape { workers, shards, batch_rows, .. } = shape;
-    format!(
-        r#"format = 1
-name = "fraud-{number}"
-shards = {shards}
-workers = {workers}
-
-[checkpoint]
-interval = "10ms"
-
-[batch]
-rows = {batch_rows}
-
-[connection.main]
-kind = "kafka"
-brokers = ["{address}"]
-
-[source.payments]
-connection = "main"
-topics = ["payments-{number}"]
-{until}
-key = "/user_id"
-timestamp = {{ field = "/timestamp", format = "unix_ms" }}
-watermark = {{ max_out_of_orderness = "5s" }}
-
-[operator.detector]
-plugin = "{}"
-inputs = {{ main = "payments" }}
-config = {{ threshold = 10, window = "1m" }}
-discard = ["late"]
-
-[sink.alerts]
-connection = "main"
-topic = "alerts-{number}"
-from = ["detector.alerts"]
-"#,
-        plugin("fraud_detector").display()
-    )
+fn kill(payments: &Payments<'_>, moment: &str) {
+    let run = payments.scene.run_and_kill(moment);
+    assert!(run.was_killed(), "the kill at {moment} did not hit: {:?}\n{}", run.status, run.log);
+    payments.expect_nothing_wrong(moment);
 }
 
 #[test]
@@ -153,7 +47,7 @@ fn every_shape_of_the_job_gives_exactly_the_recounted_alerts() {
             "{} partitions, {} workers, {} shards, {} rows a batch",
             shape.partitions, shape.workers, shape.shards, shape.batch_rows
         );
-        let payments = Payments::new(shape);
+        let payments = bounded(shape);
         payments.scene.run().expect_success(&what);
         payments.expect_exact(&what);
     }
@@ -173,8 +67,8 @@ fn a_kill_at_any_moment_of_a_checkpoint_loses_and_doubles_nothing() {
         "committed:2",
     ];
     for moment in moments {
-        let payments = Payments::new(USUAL);
-        payments.kill(moment);
+        let payments = bounded(USUAL);
+        kill(&payments, moment);
         payments.scene.run().expect_success(moment);
         payments.expect_exact(moment);
     }
@@ -189,9 +83,9 @@ fn a_kill_in_recovery_loses_and_doubles_nothing() {
         ("marked:2", "rolled-back:1"),
     ];
     for (first, second) in pairs {
-        let payments = Payments::new(USUAL);
-        payments.kill(first);
-        payments.kill(second);
+        let payments = bounded(USUAL);
+        kill(&payments, first);
+        kill(&payments, second);
         payments.scene.run().expect_success(second);
         payments.expect_exact(second);
     }
@@ -199,8 +93,8 @@ fn a_kill_in_recovery_loses_and_doubles_nothing() {
 
 #[test]
 fn an_instance_with_an_empty_store_beside_a_used_one_stops_and_fences_nobody() {
-    let payments = Payments::new(USUAL);
-    payments.kill("committed:2");
+    let payments = bounded(USUAL);
+    kill(&payments, "committed:2");
     let kept = payments.scene.path("kept.redb");
     let store = std::fs::read_dir(payments.scene.folder())
         .expect("the folder is read")
@@ -217,10 +111,10 @@ fn an_instance_with_an_empty_store_beside_a_used_one_stops_and_fences_nobody() {
 
 #[test]
 fn a_healthy_instance_is_not_harmed_by_one_with_an_empty_store() {
-    let payments = Payments::through(&broker::shared().address(), "", USUAL);
+    let payments = endless(USUAL);
     let mut healthy = payments.scene.start(None, &[]);
-    healthy.wait_until("its first alerts", |_| payments.found().compare(&payments.expected).found > 0);
-    let other = Scene::new(env!("CARGO_BIN_EXE_tidegate-probed"));
+    healthy.wait_until("its first alerts", |_| payments.alerts_visible() > 0);
+    let other = Scene::new(PROGRAM);
     let text = std::fs::read_to_string(payments.scene.path("job.toml")).expect("the job file is read");
     other.write_job(&text);
     for _ in 0..3 {
@@ -236,10 +130,10 @@ fn a_healthy_instance_is_not_harmed_by_one_with_an_empty_store() {
 #[test]
 fn a_late_end_of_a_transaction_finds_the_producer_replaced() {
     let proxy = broker::shared().proxy();
-    let payments = Payments::through(&proxy.address(), "until = \"latest\"", USUAL);
+    let payments = bounded_through(&proxy.address());
     // The request reaches the broker while the next transaction is open; the client is cut off, repeats it and hears OK.
     let fault = Fault::Late(Duration::from_millis(150));
-    proxy.rule(ProxyRule { api: ApiKey::END_TXN, skip: 1, times: 2, fault });
+    proxy.rule(Rule { api: ApiKey::END_TXN, skip: 1, times: 2, fault });
     let run = payments.scene.run();
     run.expect_success("with late ends of transactions");
     assert!(run.log.contains("replacing the transactional producer"), "no rotation took place:\n{}", run.log);
@@ -248,9 +142,9 @@ fn a_late_end_of_a_transaction_finds_the_producer_replaced() {
 
 #[test]
 fn a_start_that_cannot_succeed_says_why_and_what_to_do() {
-    let down = Payments::through("127.0.0.1:9", "until = \"latest\"", USUAL);
+    let down = bounded_through("127.0.0.1:9");
     down.scene.run().expect_refusal("a broker that is down", 75, &["no broker of connection `main`", "127.0.0.1:9"]);
-    let payments = Payments::new(USUAL);
+    let payments = bounded(USUAL);
     let text = std::fs::read_to_string(payments.scene.path("job.toml")).expect("the job file is read");
     payments.scene.write_job(&text.replace("topic = \"alerts-", "topic = \"no-alerts-"));
     payments.scene.run().expect_refusal(
@@ -268,7 +162,7 @@ fn a_start_that_cannot_succeed_says_why_and_what_to_do() {
 #[test]
 fn a_window_that_closes_while_nothing_arrives_becomes_visible_soon() {
     const START: i64 = 1_767_225_600_000;
-    let payments = Payments::through(&broker::shared().address(), "", Shape { partitions: 2, ..USUAL });
+    let payments = endless(Shape { partitions: 2, ..USUAL });
     let text = std::fs::read_to_string(payments.scene.path("job.toml")).expect("the job file is read");
     let (source, sink) =
         (payments.alerts_topic.replace("alerts", "quiet"), payments.alerts_topic.replace("alerts", "late"));

@@ -1,32 +1,49 @@
-//! The host as it is shipped, with one observer installed: it ends its own process with SIGKILL at a named moment.
+//! The host as it is shipped, with one observer installed: it ends or stops its own process at a named moment.
 //!
-//! `TIDEGATE_KILL_AT=prepared:3` kills it when the moment `prepared` is reached for the third time. Without the variable it is
-//! the host. Next room: `tidegate::probe`.
+//! `TIDEGATE_KILL_AT=prepared:3` kills it (SIGKILL) when the moment `prepared` is reached for the third time;
+//! `TIDEGATE_STOP_AT=prepared:3` stops it (SIGSTOP) there, and it goes on when somebody lets it (SIGCONT). Several moments are
+//! separated by commas. Without the variables it is the host. Next room: `tidegate::probe`.
 
 use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The moment and how often it must still be reached.
-static KILL_AT: OnceLock<(String, AtomicU64)> = OnceLock::new();
+/// A moment, how often it must still be reached, and the signal that comes then.
+struct Wanted {
+    moment: String,
+    times: AtomicU64,
+    signal: libc::c_int,
+}
+
+static WANTED: OnceLock<Vec<Wanted>> = OnceLock::new();
 
 fn main() -> ExitCode {
-    if let Ok(wanted) = std::env::var("TIDEGATE_KILL_AT") {
-        let (moment, times) = wanted.split_once(':').expect("TIDEGATE_KILL_AT is `moment:times`");
-        let times = times.parse().expect("TIDEGATE_KILL_AT counts from 1");
-        let _ = KILL_AT.set((moment.to_owned(), AtomicU64::new(times)));
-        tidegate::probe::observe(kill_if_wanted);
+    let variables = [("TIDEGATE_KILL_AT", libc::SIGKILL), ("TIDEGATE_STOP_AT", libc::SIGSTOP)];
+    let wanted: Vec<Wanted> = variables.into_iter().flat_map(|(name, signal)| wanted(name, signal)).collect();
+    if !wanted.is_empty() {
+        let _ = WANTED.set(wanted);
+        tidegate::probe::observe(signal_if_wanted);
     }
     tidegate::cli::main()
 }
 
-fn kill_if_wanted(moment: &'static str) {
-    let Some((wanted, times)) = KILL_AT.get() else { return };
-    if moment == wanted && times.fetch_sub(1, Ordering::Relaxed) == 1 {
-        // SAFETY: a system call without pointers; SIGKILL to any thread ends the whole process, as a power cut would.
-        unsafe { libc::raise(libc::SIGKILL) };
-        loop {
-            std::thread::park();
+fn wanted(variable: &str, signal: libc::c_int) -> Vec<Wanted> {
+    let text = std::env::var(variable).unwrap_or_default();
+    let one = |text: &str| {
+        let (moment, times) =
+            text.split_once(':').unwrap_or_else(|| panic!("{variable}: `{text}` is not `moment:times`"));
+        let times = times.parse().unwrap_or_else(|_| panic!("{variable}: `{times}` is no number"));
+        Wanted { moment: moment.to_owned(), times: AtomicU64::new(times), signal }
+    };
+    text.split(',').filter(|text| !text.is_empty()).map(one).collect()
+}
+
+fn signal_if_wanted(moment: &'static str) {
+    for wanted in WANTED.get().into_iter().flatten().filter(|wanted| wanted.moment == moment) {
+        if wanted.times.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // SAFETY: a system call without pointers; the signal to any thread ends or stops the whole process. A killed
+            // one never comes back from it.
+            unsafe { libc::raise(wanted.signal) };
         }
     }
 }

@@ -9,18 +9,27 @@ use crate::{building, places, setup, shell};
 /// What tests build beside the product: a host that can be ended at named moments.
 const TEST_FEATURES: &str = "tidegate-tests/fail-points";
 
+/// Which rows of the fault matrix run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Faults {
+    /// Those that take seconds.
+    Quick,
+    /// All of them.
+    All,
+}
+
 /// Runs everything, the cheap checks first; ends at the first phase that fails.
 ///
 /// # Errors
 /// That of the phase.
-pub fn run() -> Outcome<()> {
+pub fn run(faults: Faults) -> Outcome<()> {
     let mut phases = Phases::default();
-    let outcome = run_phases(&mut phases);
+    let outcome = run_phases(&mut phases, faults);
     println!("\n{}", phases.table());
     outcome
 }
 
-fn run_phases(phases: &mut Phases) -> Outcome<()> {
+fn run_phases(phases: &mut Phases, faults: Faults) -> Outcome<()> {
     phases.run("look at the machine", || {
         setup::for_building()?;
         setup::for_checking()?;
@@ -40,6 +49,9 @@ fn run_phases(phases: &mut Phases) -> Outcome<()> {
         let mut test = shell::cargo();
         test.args(["test", "--release", "--workspace", "--features", TEST_FEATURES, "--no-fail-fast"]);
         test.env("TIDEGATE_KAFKA_LIBS", places::kafka_libs()).env("TIDEGATE_TEST_PLUGINS", places::plugins());
+        if faults == Faults::All {
+            test.env("TIDEGATE_FAULTS", "1");
+        }
         shell::run(&mut test)
     })
 }

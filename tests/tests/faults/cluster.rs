@@ -1,0 +1,94 @@
+//! Rows about two or three brokers: a commit while a partition has no leader, and a replica that goes down or lags.
+//!
+//! Next rooms: `broker`, and `tidegate_tests::hanging`, which makes the transaction that hangs.
+
+use crate::PROGRAM;
+use crate::matrix::Row;
+use tidegate_tests::cluster::{Cluster, Options};
+use tidegate_tests::hanging::commit_without_a_leader;
+use tidegate_tests::payments::{self, Payments};
+use tidegate_tests::scene::Run;
+
+pub(crate) const ROWS: &[Row] = &[
+    Row::slow(
+        "the sink's only replica dead at commit",
+        "two brokers: the one that holds a sink partition alone dies before the commit of n and comes back after it \
+         (KAFKA-20734: the partition misses its control record); the host waits; it is started again",
+        "STOP before n+1 produces anything, and again at the next start; the partition is named",
+        the_sinks_only_replica_dead_at_commit,
+    ),
+    Row::slow(
+        "the sink's only replica dead at commit, then SIGKILL",
+        "the same, and the host is killed while it waits for the partition to be decided; restart",
+        "STOP at the start, before anything is produced or aborted",
+        the_sinks_only_replica_dead_at_commit_then_sigkill,
+    ),
+    Row::slow(
+        "the marker's only replica dead at commit",
+        "the same with the broker that holds the marker's partition alone",
+        "STOP before n+1 produces anything, and again at the next start",
+        the_markers_only_replica_dead_at_commit,
+    ),
+];
+
+/// Counted from 1, which is checkpoint 0. Later ones may be without output: all payments may have been read by then.
+const FIRST_WITH_OUTPUT: u32 = 2;
+/// On which brokers the partitions of payments, alerts and counts lie.
+const FIRST: &[i32] = &[1];
+const SECOND: &[i32] = &[2];
+const PAYMENTS: &[&[i32]] = &[FIRST; 4];
+const ALERTS: &[&[i32]] = &[FIRST; 3];
+
+/// A job with the partitions of its counts and its marker where the caller says, and everything else on the first broker.
+fn job<'a>(cluster: &'a Cluster, counts: &[&[i32]], marker: &[i32]) -> Payments<'a> {
+    let options = payments::Options {
+        replicas: Some([PAYMENTS, ALERTS, counts]),
+        ..payments::Options::fed(PROGRAM, cluster.addresses())
+    };
+    let payments = Payments::new(cluster, &options);
+    cluster.create_topic_on(&payments.marker_topic(), &[marker], &[("cleanup.policy", "compact")]);
+    payments.feed(20_000);
+    payments
+}
+
+/// The host has stopped; started again it stops again, and has written nothing in between.
+fn expect_stop(payments: &Payments<'_>, run: &Run, topic: &str) {
+    let open = format!("`{topic}` partition");
+    run.expect_refusal("the host that committed", 78, &["still open", &open]);
+    expect_stop_at_start(payments, topic);
+}
+
+fn expect_stop_at_start(payments: &Payments<'_>, topic: &str) {
+    let open = format!("`{topic}` partition");
+    let written = payments.counts_written();
+    payments.scene.run().expect_refusal("the next start", 78, &["still open", &open, "Nothing was written"]);
+    assert_eq!(payments.counts_written(), written, "a start wrote something");
+    payments.expect_nothing_wrong("after the starts");
+}
+
+fn the_sinks_only_replica_dead_at_commit() {
+    let cluster = Cluster::start(&Options::default());
+    let payments = job(&cluster, &[FIRST, SECOND, FIRST], FIRST);
+    let running = commit_without_a_leader(&cluster, &payments, FIRST_WITH_OUTPUT);
+    running.go_on();
+    let run = running.wait();
+    expect_stop(&payments, &run, &payments.counts_topic);
+}
+
+fn the_sinks_only_replica_dead_at_commit_then_sigkill() {
+    let cluster = Cluster::start(&Options::default());
+    let payments = job(&cluster, &[FIRST, SECOND, FIRST], FIRST);
+    let running = commit_without_a_leader(&cluster, &payments, FIRST_WITH_OUTPUT);
+    running.signal(libc::SIGKILL);
+    assert!(running.wait().was_killed());
+    expect_stop_at_start(&payments, &payments.counts_topic);
+}
+
+fn the_markers_only_replica_dead_at_commit() {
+    let cluster = Cluster::start(&Options::default());
+    let payments = job(&cluster, &[FIRST; 3], SECOND);
+    let running = commit_without_a_leader(&cluster, &payments, FIRST_WITH_OUTPUT);
+    running.go_on();
+    let run = running.wait();
+    expect_stop(&payments, &run, &payments.marker_topic());
+}

@@ -1,0 +1,35 @@
+//! The fault matrix: one table of what is done to a job and what must happen; each row is a test.
+//!
+//! A harness of its own, because rows that take long run with `cargo xtask test --faults` only, and a run says which it left
+//! out. `tests/FAULT_MATRIX.md` is made from the same rows. Each module below declares the rows of one group beside the
+//! functions that prove them. Next rooms: `matrix` (a row, the table), `harness` (running them).
+
+mod broker;
+mod cluster;
+mod harness;
+mod matrix;
+mod process;
+
+use matrix::Group;
+use std::process::ExitCode;
+use tidegate_tests::broker::Broker;
+use tidegate_tests::payments::{Options, Payments};
+
+/// The host with fail points.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate-probed");
+
+/// The whole table, in its order.
+const MATRIX: &[Group] = &[
+    Group { name: "process", about: "The host's own process.", rows: process::ROWS },
+    Group { name: "broker", about: "One broker, and the network to it.", rows: broker::ROWS },
+    Group { name: "cluster", about: "Two or three brokers.", rows: cluster::ROWS },
+];
+
+fn main() -> ExitCode {
+    harness::run(MATRIX)
+}
+
+/// A job on the shared broker whose payments are fed in pieces.
+fn fed(broker: &'static Broker) -> Payments<'static> {
+    Payments::new(broker, &Options::fed(PROGRAM, broker.address()))
+}
