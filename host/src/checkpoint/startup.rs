@@ -202,8 +202,8 @@ mod tests {
         }
     }
 
-    fn marker(id: u64) -> Option<Marker> {
-        Some(Marker { id: CheckpointId(id), attempt: ATTEMPT, store: STORE, digest: id })
+    fn marker(id: u64) -> Marker {
+        Marker { id: CheckpointId(id), attempt: ATTEMPT, store: STORE, digest: id }
     }
 
     /// All actions of a start by Kafka, when the marker is first `seen` and then `found`.
@@ -245,7 +245,7 @@ mod tests {
     fn what_counts_is_the_marker_after_the_initialisation() {
         let (four, seven) = (CheckpointId(4), CheckpointId(7));
         let next = CheckpointId(8);
-        let promoted = walk(facts(Some(4), Some(7)), marker(4), marker(7));
+        let promoted = walk(facts(Some(4), Some(7)), Some(marker(4)), Some(marker(7)));
         let expected = [
             Action::OpenSinks(Some(seven)),
             Action::Apply(seven),
@@ -253,7 +253,7 @@ mod tests {
             Action::Run(GoOn { from: seven, next }),
         ];
         assert_eq!(promoted[5..], expected);
-        let rolled_back = walk(facts(Some(4), Some(7)), marker(4), marker(4));
+        let rolled_back = walk(facts(Some(4), Some(7)), Some(marker(4)), Some(marker(4)));
         let expected = [
             Action::DiscardStaging(seven),
             Action::RollBack(seven),
@@ -265,9 +265,9 @@ mod tests {
 
     #[test]
     fn a_contradiction_that_the_first_look_shows_fences_nobody() {
-        let actions = walk(facts(Some(4), None), marker(9), marker(4));
+        let actions = walk(facts(Some(4), None), Some(marker(9)), Some(marker(4)));
         assert!(matches!(actions[..], [Action::Look, Action::Stop(Conflict::StoreBehind { .. })]), "{actions:?}");
-        let actions = walk(facts(Some(4), None), marker(4), marker(9));
+        let actions = walk(facts(Some(4), None), Some(marker(4)), Some(marker(9)));
         assert!(matches!(actions[..], [.., Action::Tell(Decision::Stop(_)), Action::Stop(_)]), "{actions:?}");
     }
 
