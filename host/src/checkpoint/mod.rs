@@ -1,6 +1,7 @@
 //! Checkpoints: the record, the pure protocol, the pure recovery, and the thin shells that act.
 
 pub mod coordinator;
+pub mod early;
 pub mod messages;
 pub mod protocol;
 pub mod record;

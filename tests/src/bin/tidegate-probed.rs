@@ -1,7 +1,7 @@
 //! The host as it is shipped, with one observer installed: it ends its own process with SIGKILL at a named moment.
 //!
 //! `TIDEGATE_KILL_AT=prepared:3` kills it when the moment `prepared` is reached for the third time. Without the variable it is
-//! the host. Next room: `tidegate::probe`.
+//! the host; `TIDEGATE_DISTORT=repeat` makes the value of this name another than was computed. Next room: `tidegate::probe`.
 
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -16,6 +16,9 @@ fn main() -> ExitCode {
         let times = times.parse().expect("TIDEGATE_KILL_AT counts from 1");
         let _ = KILL_AT.set((moment.to_owned(), AtomicU64::new(times)));
         tidegate::probe::observe(kill_if_wanted);
+    }
+    if let Ok(name) = std::env::var("TIDEGATE_DISTORT") {
+        tidegate::probe::distort(name.leak());
     }
     tidegate::cli::main()
 }
