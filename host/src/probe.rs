@@ -112,6 +112,28 @@ pub fn reached(moment: &'static str) {
     }
 }
 
+#[cfg(feature = "fail-points")]
+static DISTORTED: std::sync::OnceLock<&'static str> = std::sync::OnceLock::new();
+
+/// From now on a value of this name is another than was computed; later calls change nothing.
+#[cfg(feature = "fail-points")]
+pub fn distort(name: &'static str) {
+    let _ = DISTORTED.set(name);
+}
+
+/// The value, unless a test wants it to be another: for what no plugin can do by itself.
+#[cfg(feature = "fail-points")]
+pub fn distorted(name: &'static str, value: u64) -> u64 {
+    if DISTORTED.get() == Some(&name) { !value } else { value }
+}
+
+/// The value as it is.
+#[cfg(not(feature = "fail-points"))]
+#[inline]
+pub fn distorted(_name: &'static str, value: u64) -> u64 {
+    value
+}
+
 /// Says that a moment is reached: here to nobody.
 #[cfg(not(feature = "fail-points"))]
 #[inline]

@@ -4,6 +4,7 @@ mod calls;
 mod outcome;
 mod refusals;
 mod restore;
+mod undo;
 
 use super::{Engine, Input, Instance, InstanceOptions, Outcome, Plugin, contract};
 use crate::columns::BytesColumn;
@@ -86,5 +87,5 @@ fn process(instance: Instance, count: usize, first_time: i64) -> Result<(Instanc
     let (keys, timestamps) = rows(count, first_time);
     let input =
         Input { rows: count, keys: Some(&keys), values: None, timestamps: &timestamps, headers: None, columns: &[] };
-    instance.process(PortIndex(0), Watermark(first_time), &input)
+    Ok(instance.process(PortIndex(0), Watermark(first_time), &input)?)
 }
