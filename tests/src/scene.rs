@@ -183,6 +183,14 @@ impl Running {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Whether it has not ended yet.
+    ///
+    /// # Panics
+    /// If the system does not say.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("the host is our child").is_none()
+    }
+
     /// The process's number.
     pub fn process(&self) -> u32 {
         self.child.id()

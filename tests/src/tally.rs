@@ -4,16 +4,15 @@
 //! what was written and shares no code with the product. In and out are files or topics. Next rooms: [`crate::scene`],
 //! [`crate::judge`].
 
-use crate::broker;
+use crate::broker::{self, Broker};
 use crate::judge::NewRecord;
 use crate::scene::{Run, Running, Scene, plugin};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Different users, so that every shard has some.
@@ -65,17 +64,18 @@ impl Shape {
 }
 
 /// A job that counts.
-#[derive(Debug)]
 pub struct Tally {
     /// Where it runs.
     pub scene: Scene,
     /// Its name.
     pub name: String,
     shape: Shape,
+    /// `None`: the shared one, if a broker is needed at all.
+    broker: Option<&'static Broker>,
     /// The folder of the output, as the test sees it.
     output_folder: PathBuf,
     /// Lines written so far.
-    written: Cell<usize>,
+    written: AtomicUsize,
 }
 
 /// What was found in an output, against what must be there.
@@ -97,15 +97,25 @@ impl Tally {
     /// # Panics
     /// If there is no room for them, or no broker where one is needed.
     pub fn new(program: &str, shape: Shape) -> Tally {
+        Tally::made(None, program, shape)
+    }
+
+    /// The same on a broker that is not the shared one.
+    pub fn on(broker: &'static Broker, program: &str, shape: Shape) -> Tally {
+        Tally::made(Some(broker), program, shape)
+    }
+
+    fn made(broker: Option<&'static Broker>, program: &str, shape: Shape) -> Tally {
         let name = format!("tally-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let scene = Scene::new(program);
-        let tally = Tally { output_folder: scene.path("out"), scene, name, shape, written: Cell::new(0) };
+        let tally =
+            Tally { output_folder: scene.path("out"), scene, name, shape, broker, written: AtomicUsize::new(0) };
         fs::create_dir(&tally.output_folder).expect("the folder is made");
         if shape.input == Medium::Kafka {
-            broker::shared().create_topic(&tally.lines_topic(), PARTITIONS as i32, &[]);
+            tally.broker().create_topic(&tally.lines_topic(), PARTITIONS as i32, &[]);
         }
         if shape.output == Medium::Kafka {
-            broker::shared().create_topic(&tally.counts_topic(), PARTITIONS as i32, &[]);
+            tally.broker().create_topic(&tally.counts_topic(), PARTITIONS as i32, &[]);
         }
         tally.append(shape.lines);
         tally.scene.write_job(&tally.job());
@@ -118,7 +128,7 @@ impl Tally {
         let Shape { rounds, shards, .. } = shape;
         let (slow, steps) = (plugin("misbehave"), plugin("steps"));
         let connection = if [shape.input, shape.output].contains(&Medium::Kafka) {
-            format!("[connection.main]\nkind = \"kafka\"\nbrokers = [\"{}\"]\n", broker::shared().address())
+            format!("[connection.main]\nkind = \"kafka\"\nbrokers = [\"{}\"]\n", self.broker().address())
         } else {
             String::new()
         };
@@ -190,7 +200,16 @@ from = ["count.out"]
 
     /// How many lines were written so far.
     pub fn written(&self) -> usize {
-        self.written.get()
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// The test itself wrote the next line to the input.
+    pub fn count_line(&self) {
+        self.written.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn broker(&self) -> &'static Broker {
+        self.broker.unwrap_or_else(broker::shared)
     }
 
     /// The topic that lines come from.
@@ -228,7 +247,7 @@ from = ["count.out"]
     /// # Panics
     /// If that fails.
     pub fn append(&self, lines: usize) {
-        let first = self.written.replace(self.written.get() + lines);
+        let first = self.written.fetch_add(lines, Ordering::Relaxed);
         let lines: Vec<(usize, String)> = (first..first + lines).map(|number| (number, line(number))).collect();
         match self.shape.input {
             Medium::File => {
@@ -240,7 +259,7 @@ from = ["count.out"]
                 });
                 file.write_all(text.as_bytes()).expect("the input is written");
             }
-            Medium::Kafka => broker::shared().produce(
+            Medium::Kafka => self.broker().produce(
                 &self.lines_topic(),
                 lines.iter().map(|(number, line)| NewRecord {
                     partition: (number % USERS % PARTITIONS) as i32,
@@ -261,11 +280,11 @@ from = ["count.out"]
             Medium::File => {
                 let text = fs::read_to_string(self.output()).unwrap_or_default();
                 let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-                judge(self.written.get(), lines.map(str::trim_end))
+                judge(self.written(), lines.map(str::trim_end))
             }
             Medium::Kafka => {
-                let records = broker::shared().read_committed(&self.counts_topic());
-                judge(self.written.get(), records.iter().map(crate::judge::Record::text))
+                let records = self.broker().read_committed(&self.counts_topic());
+                judge(self.written(), records.iter().map(crate::judge::Record::text))
             }
         }
     }
@@ -285,7 +304,7 @@ from = ["count.out"]
     /// # Panics
     /// If it is not so.
     pub fn expect_exact(&self, what: &str) {
-        let written = self.written.get();
+        let written = self.written();
         let verdict = self.verdict();
         assert_eq!(verdict, Verdict { found: written, ..Verdict::default() }, "{what}: of {written} lines");
     }
@@ -309,7 +328,7 @@ from = ["count.out"]
         let run = self.scene.run_and_kill(moment);
         assert!(run.was_killed(), "the kill at {moment} did not hit: {:?}\n{}", run.status, run.log);
         let found = self.expect_nothing_wrong(moment);
-        assert!(found < self.written.get(), "{moment}: all is there: this tests nothing");
+        assert!(found < self.written(), "{moment}: all is there: this tests nothing");
     }
 
     /// Starts the job again as long as it says that a new start may help, as its supervisor does.
