@@ -9,8 +9,8 @@ struct Readme;
 
 pub mod broker;
 pub mod cluster;
-pub mod hanging;
 pub mod faulty_disk;
+pub mod hanging;
 mod java;
 pub mod judge;
 mod node;

@@ -3,12 +3,76 @@
 //! Each row does it twice: when the checkpoint did not happen, and when it did without the store knowing. Either the change is
 //! taken and the output is exact, or the start stops, says what to do, and doing it is exact. Next room: `tidegate_tests::tally`.
 
+use crate::PROGRAM;
+use crate::matrix::Row;
 use std::fs;
 use tidegate_tests::broker;
 use tidegate_tests::scene::plugin;
 use tidegate_tests::tally::{Shape, Tally, judge_end};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate-probed");
+pub(crate) const ROWS: &[Row] = &[
+    Row::quick(
+        "job renamed",
+        "another `name` on the same store",
+        "STOP, and nothing changed; with its name back exact",
+        job_renamed,
+    ),
+    Row::quick(
+        "second sink added",
+        "a second Kafka sink and a file",
+        "exact, and the new ones have what comes from then on",
+        sinks_added,
+    ),
+    Row::quick(
+        "Kafka sink removed",
+        "the Kafka sink becomes a file: the store would decide what Kafka decided",
+        "STOP that names both deciders; with the sink back exact",
+        kafka_sink_removed,
+    ),
+    Row::elsewhere(
+        "file sink removed",
+        "the sink that is owed output is taken out",
+        "STOP that says how much; with the sink back exact",
+        ("tests/tests/bad_input/stores.rs", "a_sink_that_is_still_owed_output_cannot_be_taken_out"),
+    ),
+    Row::quick("shards changed", "another number of shards", "STOP; as it was exact", shards_changed),
+    Row::quick(
+        "plugin rebuilt",
+        "the same code under another hash, for an operator with state and for one whose state is given up",
+        "STOP without a word of a person; with `--fresh` what was prepared is decided first, exact",
+        plugin_rebuilt,
+    ),
+    Row::elsewhere(
+        "configuration changed",
+        "another `config` of the operator",
+        "STOP that shows both",
+        ("tests/tests/bad_input/plugins.rs", "state_of_another_plugin_or_configuration_needs_a_word"),
+    ),
+    Row::elsewhere(
+        "operator renamed",
+        "another name of the operator",
+        "STOP; with its name back exact",
+        ("tests/tests/bad_input/stores.rs", "a_renamed_operator_is_refused"),
+    ),
+    Row::elsewhere(
+        "source renamed",
+        "another name of the source",
+        "STOP; with its name back exact",
+        ("tests/tests/bad_input/stores.rs", "a_renamed_source_is_refused_instead_of_reading_nothing"),
+    ),
+    Row::quick(
+        "end of a bounded read changed",
+        "`until` becomes a time, or none",
+        "STOP that says what was fixed when; as it was exact",
+        end_changed,
+    ),
+    Row::quick(
+        "empty state after the end",
+        "`--fresh` for a job that has read everything",
+        "STOP, the state stays; without it 0",
+        fresh_after_the_end,
+    ),
+];
 
 /// The moments at which a checkpoint is prepared: its transaction is open, and its transaction is committed.
 const UNDECIDED: [&str; 2] = ["prepared:3", "unconfirmed:3"];
@@ -35,13 +99,13 @@ fn refused(changes: &[(&str, &str)], said: &[&str]) {
 }
 
 /// Another name on the same store.
-pub(crate) fn job_renamed() {
+fn job_renamed() {
     let said = ["belongs to job `tally-", "not to `other", "give the job its name back"];
     refused(&[("name = \"tally-", "name = \"other-")], &said);
 }
 
 /// The Kafka sink becomes a file: the store would decide what Kafka decided.
-pub(crate) fn kafka_sink_removed() {
+fn kafka_sink_removed() {
     for (tally, moment) in undecided() {
         let topic = format!("connection = \"main\"\ntopic = \"{}\"", tally.counts_topic());
         tally.change_job(&[(&topic, "kind = \"file\"\npath = \"out/counts.jsonl\"")]);
@@ -54,13 +118,13 @@ pub(crate) fn kafka_sink_removed() {
 }
 
 /// Another number of shards.
-pub(crate) fn shards_changed() {
+fn shards_changed() {
     let said = ["in `4` shards", "`shards = 8`", "Put it back as it was"];
     refused(&[("shards = 4", "shards = 8")], &said);
 }
 
 /// The plugin was built anew: other bytes, the same behaviour.
-pub(crate) fn plugin_rebuilt() {
+fn plugin_rebuilt() {
     for (tally, moment) in undecided() {
         let before = tally.expect_nothing_wrong(moment);
         for name in ["steps", "misbehave"] {
@@ -82,7 +146,7 @@ pub(crate) fn plugin_rebuilt() {
 }
 
 /// A second Kafka sink and a file beside it: they have what comes from then on.
-pub(crate) fn sinks_added() {
+fn sinks_added() {
     for (tally, moment) in undecided() {
         let more = format!("{}-more", tally.name);
         broker::shared().create_topic(&more, 1, &[]);
@@ -104,7 +168,7 @@ pub(crate) fn sinks_added() {
 }
 
 /// A bounded read whose end is changed: it was fixed at the first start.
-pub(crate) fn end_changed() {
+fn end_changed() {
     let tally = Tally::new(PROGRAM, Shape { lines: 8000, ..Shape::KAFKA });
     tally.kill("prepared:3");
     for until in ["none", "2027-01-01T00:00:00Z"] {
@@ -117,7 +181,7 @@ pub(crate) fn end_changed() {
 }
 
 /// `--fresh` for a job that has read everything: there is nothing to begin anew with.
-pub(crate) fn fresh_after_the_end() {
+fn fresh_after_the_end() {
     let tally = Tally::new(PROGRAM, Shape { lines: 2000, ..Shape::FILES });
     tally.finish("the first run");
     let said = ["`--fresh count`", "read to its end", "was not emptied", "a new `name` or `store.path`"];

@@ -3,6 +3,7 @@
 //! What must be there is worked out beside it, from the deltas as they were captured and, now and then, from a fresh instance
 //! that is given the whole history again. Next rooms: `tidegate::state::store`, `tidegate::plugin`.
 
+use crate::matrix::Row;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -16,6 +17,27 @@ use tidegate::state::store::Store;
 use tidegate_tests::scene::plugin;
 use uuid::Uuid;
 use xtask::random::Random;
+
+pub(crate) const ROWS: &[Row] = &[
+    Row::elsewhere(
+        "a worker slower than the timeout",
+        "an operator is busy for longer than `checkpoint.timeout`",
+        "75 that says what to change; changed it is exact",
+        ("tests/tests/bad_input/stops.rs", "a_checkpoint_that_takes_too_long_ends_the_process_and_says_what_to_change"),
+    ),
+    Row::quick(
+        "restored equals saved",
+        "1,000 random checkpoints of a real plugin in a real store: deltas, folds, rollbacks, promotes, restarts",
+        "memory and globals of every shard are byte for byte what was saved, and what a replay of the whole history gives",
+        restored_equals_saved,
+    ),
+    Row::elsewhere(
+        "restored equals saved, any pages",
+        "300 random checkpoints of made-up memories, twice",
+        "the images are the model's",
+        ("host/src/state/store/tests/random.rs", "restored_images_equal_the_model_over_300_checkpoints"),
+    ),
+];
 
 const CHECKPOINTS: u64 = 1000;
 const SHARDS: u16 = 3;
@@ -64,7 +86,7 @@ struct Counts {
 }
 
 /// State restored equals state saved, over a thousand random checkpoints.
-pub(crate) fn restored_equals_saved() {
+fn restored_equals_saved() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("s.redb");
     let bytes = fs::read(plugin("steps")).expect("the plugin is read");

@@ -2,6 +2,7 @@
 //!
 //! The job counts payments in windows of a minute, and its alerts are compared with a recount. Next room: `source`.
 
+use crate::PROGRAM;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::fmt::Write as _;
 use std::fs;
@@ -10,8 +11,6 @@ use tidegate_tests::broker;
 use tidegate_tests::judge::{NewRecord, wait_until};
 use tidegate_tests::scene::{Scene, plugin};
 use xtask::recount::{Found, Recount, Rule};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate-probed");
 
 /// Event time of the first payment, in milliseconds since the Unix epoch: the start of a minute.
 const START: i64 = 1_767_225_600_000;
@@ -72,10 +71,14 @@ fn scene(name: &str, until: &str, keys: &str) -> Scene {
     scene
 }
 
-fn produce(name: &str, partition: i32, payments: &[String]) {
-    let record = |payment| NewRecord { partition, key: None, value: Some(payment), timestamp: START };
-    let payments = payments.iter().map(|payment| record(payment.as_bytes()));
-    broker::shared().produce(&format!("{name}-in"), payments);
+fn produce(name: &str, partition: i32, payments: &[(i64, String)]) {
+    let records = payments.iter().map(|(timestamp, payment)| NewRecord {
+        partition,
+        key: None,
+        value: Some(payment.as_bytes()),
+        timestamp: *timestamp,
+    });
+    broker::shared().produce(&format!("{name}-in"), records);
 }
 
 /// Somebody's transaction in one partition stays open for longer than `idle_after`, while the other partition is ten minutes
@@ -94,7 +97,8 @@ pub(crate) fn upstream_transaction_stays_open() {
         upstream.send(record).map_err(|(error, _)| error).expect("the queue has room");
     }
     upstream.flush(ANSWER).expect("the broker takes the records");
-    produce(name, 1, &[payment("other", START + 10 * MINUTE)]);
+    let ahead = START + 10 * MINUTE;
+    produce(name, 1, &[(ahead, payment("other", ahead))]);
 
     let mut running = scene.start(None, &[]);
     running.wait_until("its start", |running| running.log().contains("running from checkpoint"));
@@ -105,7 +109,10 @@ pub(crate) fn upstream_transaction_stays_open() {
     wait_until("the alert", || broker::shared().read_committed(&format!("{name}-out")).len() == 1);
     running.signal(libc::SIGTERM);
     running.wait().expect_success("an open transaction");
-    assert!(broker::shared().read_committed(&format!("{name}-late")).is_empty(), "a payment of the transaction was late");
+    assert!(
+        broker::shared().read_committed(&format!("{name}-late")).is_empty(),
+        "a payment of the transaction was late"
+    );
     let alert = broker::shared().read_committed(&format!("{name}-out")).remove(0);
     assert!(alert.text().contains("busy"), "{}", alert.text());
 }
@@ -118,14 +125,15 @@ fn peak_memory(name: &str, ahead: i64) -> u64 {
     let scene = scene(name, "until = \"latest\"", "memory = \"8MiB\"");
     let mut recount = Recount::new(Rule::default());
     for (partition, offset) in [(0, 0), (1, ahead)] {
-        let payments: Vec<String> = (0..PAYMENTS)
+        let payments: Vec<(i64, String)> = (0..PAYMENTS)
             .map(|at| {
                 // Each minute has one user who pays eleven times, and a thousand others.
                 let user = if at % 90 == 0 { format!("busy-{partition}") } else { format!("u-{partition}-{at}") };
-                payment(&user, START + offset + at * MINUTE / 1000)
+                let time = START + offset + at * MINUTE / 1000;
+                (time, payment(&user, time))
             })
             .collect();
-        payments.iter().for_each(|payment| recount.add(payment.as_bytes()).expect("a payment is JSON"));
+        payments.iter().for_each(|(_, payment)| recount.add(payment.as_bytes()).expect("a payment is JSON"));
         produce(name, partition, &payments);
     }
     let mut running = scene.start(None, &[]);

@@ -2,17 +2,104 @@
 //!
 //! Event time has rows in `event_time`. Next room: `tidegate_tests::tally`.
 
+use crate::matrix::Row;
+use crate::{PROGRAM, event_time};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tidegate_tests::broker::{self, Broker, Options};
+use tidegate_tests::judge::wait_until;
 use tidegate_tests::scene::Running;
 use tidegate_tests::tally::{Shape, Tally, line, wait_for_output};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate-probed");
+pub(crate) const ROWS: &[Row] = &[
+    Row::quick(
+        "file truncated",
+        "the input is cut while it is read",
+        "STOP, again at the next start; as it was exact",
+        file_truncated,
+    ),
+    Row::elsewhere(
+        "file truncated before a start",
+        "the input is shorter than what was read",
+        "STOP; as it was exact",
+        ("tests/tests/bad_input/files.rs", "a_file_that_shrank_since_the_checkpoint_is_refused"),
+    ),
+    Row::quick(
+        "file replaced",
+        "another file takes the input's name while it is read",
+        "STOP, again at the next start; as it was exact",
+        file_replaced,
+    ),
+    Row::elsewhere(
+        "file replaced before a start",
+        "another file has the input's name, or none",
+        "STOP; as it was exact",
+        ("tests/tests/bad_input/files.rs", "a_file_that_was_replaced_since_the_checkpoint_is_refused"),
+    ),
+    Row::elsewhere(
+        "file rewritten in place",
+        "the same file with other first bytes",
+        "STOP",
+        ("tests/tests/bad_input/files.rs", "a_file_that_was_rewritten_in_place_is_refused"),
+    ),
+    Row::quick(
+        "file appended in the middle of a line",
+        "a line is written half, and the rest after the job came to it",
+        "a bad record with its place (1); whole exact",
+        line_appended_in_two_halves,
+    ),
+    Row::elsewhere(
+        "last line goes on",
+        "a last line without a line end was read, and goes on",
+        "STOP",
+        ("host/src/source/file/tests.rs", "a_last_line_that_went_on_after_it_was_read_is_refused"),
+    ),
+    Row::quick(
+        "end, pause, one more record, resume",
+        "a stop or a SIGSTOP at the end of a partition, one more record, on",
+        "exact: librdkafka can skip the record",
+        one_more_record_after_the_end,
+    ),
+    Row::quick(
+        "upstream transaction open past `idle_after`",
+        "somebody's transaction stays open in one partition, the other is ten minutes ahead",
+        "the partition is not idle: its records are not late when they come",
+        event_time::upstream_transaction_stays_open,
+    ),
+    Row::elsewhere(
+        "a quiet split",
+        "one partition has nothing more",
+        "it is idle after `idle_after`, and the windows of the others close",
+        ("tests/tests/exactly_once_kafka.rs", "a_window_that_closes_while_nothing_arrives_becomes_visible_soon"),
+    ),
+    Row::quick(
+        "a split far ahead",
+        "one of two partitions is a day ahead",
+        "exact, nothing late, and memory (VmHWM) within a quarter of what it is with both side by side",
+        event_time::split_far_ahead,
+    ),
+    Row::quick(
+        "sink down for some checkpoints",
+        "the sink's broker stands still for three times `checkpoint.timeout`, under a supervisor",
+        "75 as long as it is away; then exact",
+        sink_down_for_some_checkpoints,
+    ),
+    Row::slow(
+        "sink down for five minutes",
+        "the same with the default timeout",
+        "the same",
+        sink_down_for_five_minutes,
+    ),
+    Row::quick(
+        "sink directory removed",
+        "the output's folder goes while the job runs",
+        "STOP, again at the next start; put back exact; gone for good the message's way on is exact",
+        sink_folder_removed,
+    ),
+];
 
 /// Does something to the input while the job is in the middle of it: it stops, and as it was before it is exact.
 fn changed_while_running(change: impl Fn(&Path), said: &[&str], back: impl Fn(&Path, &[u8])) {
@@ -31,7 +118,7 @@ fn changed_while_running(change: impl Fn(&Path), said: &[&str], back: impl Fn(&P
 }
 
 /// A file that is cut while it is read.
-pub(crate) fn file_truncated() {
+fn file_truncated() {
     changed_while_running(
         |input| {
             let file = fs::OpenOptions::new().write(true).open(input).expect("the input is opened");
@@ -46,7 +133,7 @@ pub(crate) fn file_truncated() {
 }
 
 /// A file that is replaced while it is read.
-pub(crate) fn file_replaced() {
+fn file_replaced() {
     changed_while_running(
         |input| {
             fs::rename(input, input.with_extension("kept")).expect("the input is moved");
@@ -58,7 +145,7 @@ pub(crate) fn file_replaced() {
 }
 
 /// A line that was written half when the job came to it: a bad record, with its place; whole, it is read once.
-pub(crate) fn line_appended_in_two_halves() {
+fn line_appended_in_two_halves() {
     let tally = Tally::new(PROGRAM, Shape { lines: 3000, ..Shape::FILES });
     let whole = line(tally.written());
     let (first, second) = whole.split_at(whole.len() / 2);
@@ -89,7 +176,7 @@ fn run_until_all_is_out(tally: &Tally, what: &str, pause: impl Fn(&Running)) {
 
 /// The end of a partition, a pause, one more record, and on: with a stop in between, and with the process stopped in its
 /// tracks. librdkafka can skip a record here.
-pub(crate) fn one_more_record_after_the_end() {
+fn one_more_record_after_the_end() {
     let tally = Tally::new(PROGRAM, Shape { lines: 500, rounds: 1, ..Shape::KAFKA });
     tally.change_job(&[("\nuntil = \"latest\"", "")]);
     run_until_all_is_out(&tally, "the first run", |_| {});
@@ -111,7 +198,7 @@ pub(crate) fn one_more_record_after_the_end() {
 }
 
 /// The folder of the output goes while the job runs, and comes back.
-pub(crate) fn sink_folder_removed() {
+fn sink_folder_removed() {
     let tally = Tally::new(PROGRAM, Shape { rounds: 100_000, ..Shape::FILES });
     let (folder, away) = (tally.scene.path("out"), tally.scene.path("away"));
     let mut running = tally.scene.start(None, &[]);
@@ -127,7 +214,11 @@ pub(crate) fn sink_folder_removed() {
     tally.scene.run().expect_refusal("gone for good", 78, &said);
     let anew = [("path = \"tally.redb\"", "path = \"anew.redb\"")];
     tally.change_job(&anew);
-    tally.scene.run().expect_refusal("no folder", 78, &["sink `counts`", "its folder does not exist", "make the folder"]);
+    tally.scene.run().expect_refusal(
+        "no folder",
+        78,
+        &["sink `counts`", "its folder does not exist", "make the folder"],
+    );
     fs::create_dir(&folder).expect("the folder is made");
     tally.finish("all over again");
 }
@@ -138,19 +229,14 @@ fn sink_down(name: &'static str, away: Duration, timeout: &str) {
     let lines = 30_000;
     let tally = Tally::on(broker, PROGRAM, Shape { lines, rounds: 300_000, ..Shape::TO_KAFKA });
     tally.change_job(&[("interval = \"10ms\"", &format!("interval = \"100ms\"\ntimeout = \"{timeout}\""))]);
-    let is_done = AtomicBool::new(false);
     let runs = std::thread::scope(|scope| {
         let outage = scope.spawn(|| {
-            while tally.verdict().found == 0 {
-                assert!(!is_done.load(Ordering::Relaxed), "the job ended before its first output");
-                std::thread::sleep(Duration::from_millis(20));
-            }
+            wait_until("its first output", || tally.verdict().found > 0);
             broker.pause();
             std::thread::sleep(away);
             broker.resume();
         });
         let runs = tally.supervise("the sink is away", away + Duration::from_mins(3));
-        is_done.store(true, Ordering::Relaxed);
         outage.join().expect("the broker goes on");
         runs
     });
@@ -162,11 +248,11 @@ fn sink_down(name: &'static str, away: Duration, timeout: &str) {
 }
 
 /// The sink is away for some checkpoints' time.
-pub(crate) fn sink_down_for_some_checkpoints() {
-    sink_down("down-shortly", Duration::from_secs(12), "2s");
+fn sink_down_for_some_checkpoints() {
+    sink_down("down-shortly", Duration::from_secs(20), "6s");
 }
 
 /// The sink is away for five minutes.
-pub(crate) fn sink_down_for_five_minutes() {
+fn sink_down_for_five_minutes() {
     sink_down("down-long", Duration::from_mins(5), "60s");
 }

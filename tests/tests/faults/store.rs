@@ -1,129 +1,173 @@
 //! Rows of the fault matrix about the store's file and the disk under it, and the files beside it.
 //!
-//! Each row takes the fault away in the end, starts the job once more, and has every count once. Next rooms: `disk` (a small
-//! tmpfs), `tidegate_tests::faulty_disk` (calls that fail).
+//! Each row takes the fault away in the end, starts the job once more, and has every count once. Next room: `disk`.
 
+use crate::matrix::Row;
+use crate::{PROGRAM, disk};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use tidegate_tests::faulty_disk::{Call, FaultyDisk, Wrong};
-use tidegate_tests::scene::{Run, Scene};
-use tidegate_tests::small_disk::SmallDisk;
+use tidegate_tests::scene::Scene;
 use tidegate_tests::tally::{Shape, Tally, wait_for_output};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate-probed");
-
-/// Which of a run's calls fail: spread over all of them, the first and the last ones among them.
-const PLACES: usize = 4;
-
-/// Enough lines for some checkpoints: such a job runs often.
-const SHORT: Shape = Shape { lines: 4000, rounds: 20_000, ..Shape::FILES };
-
-/// Runs a job whose disk does a call wrong at some places, and again without.
-fn each_place(call: Call, path: &'static str, wrong: Wrong, judge: impl Fn(&Run, &str)) {
-    let whole = {
-        let mut tally = Tally::new(PROGRAM, SHORT);
-        let counted = FaultyDisk { call, path, at: 0, times: 0, wrong }.put_into(&mut tally.scene);
-        tally.finish("a disk that is well");
-        counted.calls()
-    };
-    assert!(whole >= 2, "{call:?} on `{path}` was called {whole} times");
-    let mut failed = 0;
-    for place in 0..PLACES.min(whole) {
-        // How many calls there are varies a little from run to run: the last tenth may not come.
-        let at = 1 + place * (whole * 9 / 10) / PLACES;
-        let what = format!("{wrong:?} at call {at} of {whole} of {call:?} on `{path}`");
-        let mut tally = Tally::new(PROGRAM, SHORT);
-        let counted = FaultyDisk { call, path, at, times: 1, wrong }.put_into(&mut tally.scene);
-        let run = tally.scene.run();
-        if counted.failed() > 0 {
-            failed += 1;
-            judge(&run, &what);
-        } else {
-            run.expect_success(&what);
-        }
-        tally.expect_nothing_wrong(&what);
-        counted.mend(&mut tally.scene);
-        tally.finish(&what);
-    }
-    assert!(failed * 2 > PLACES.min(whole), "only {failed} calls of {call:?} on `{path}` were hit");
-}
-
-fn stops_and_names_the_disk(run: &Run, what: &str) {
-    run.expect_refusal(what, 78, &["disk"]);
-}
-
-/// An error from fsync, pwrite and ftruncate of the store stops the job, and nobody goes on by himself.
-pub(crate) fn store_io_error() {
-    for call in [Call::Sync, Call::Write, Call::Resize] {
-        each_place(call, "tally.redb", Wrong::Error(libc::EIO), stops_and_names_the_disk);
-    }
-}
-
-/// The same for the output and its staging files.
-pub(crate) fn sink_io_error() {
-    for path in ["counts.jsonl.staging", "out/counts.jsonl"] {
-        for call in [Call::Sync, Call::Write] {
-            each_place(call, path, Wrong::Error(libc::EIO), stops_and_names_the_disk);
-        }
-    }
-}
-
-/// Pages that the system could not write back: the sync fails once, and the next one would say that all is well.
-pub(crate) fn lost_pages() {
-    for path in ["tally.redb", "counts.jsonl.staging"] {
-        each_place(Call::Write, path, Wrong::Lost, stops_and_names_the_disk);
-    }
-}
-
-/// A write of fewer bytes than asked is gone on with.
-pub(crate) fn short_writes() {
-    for path in ["tally.redb", "counts.jsonl"] {
-        each_place(Call::Write, path, Wrong::Short, |run, what| run.expect_success(what));
-    }
-}
-
-/// The last write of a process that ends in the middle of it.
-pub(crate) fn torn_write() {
-    for path in ["tally.redb", "counts.jsonl.staging", "out/counts.jsonl"] {
-        each_place(Call::Write, path, Wrong::Torn, |run, what| assert!(run.was_killed(), "{what}: {}", run.log));
-    }
-}
-
-const SMALL_BYTES: usize = 48 << 20;
-
-/// Runs a job whose disk fills up in the middle of its work, starts it once more while it is full, and again with room.
-fn fills_up(mut tally: Tally, disk: &SmallDisk, said: &[&str]) {
-    tally.scene.launch_through(disk.launcher());
-    let mut running = tally.scene.start(None, &[]);
-    wait_for_output(&mut running, &tally);
-    disk.fill();
-    running.wait().expect_refusal("a disk that fills up", 75, said);
-    let before = tally.expect_nothing_wrong("a disk that fills up");
-    let again = tally.scene.run();
-    again.expect_refusal("a disk that is full", 75, said);
-    assert!(tally.expect_nothing_wrong("a disk that is full") >= before, "what was committed stays");
-    disk.free();
-    tally.finish("room on the disk");
-}
-
-/// The disk of the store fills up.
-pub(crate) fn store_disk_full() {
-    let tally = Tally::new(PROGRAM, Shape { lines: 40_000, ..Shape::FILES });
-    let folder = tally.scene.path("small");
-    fs::create_dir(&folder).expect("the folder is made");
-    let disk = SmallDisk::mount(&folder, SMALL_BYTES);
-    tally.change_job(&[("path = \"tally.redb\"", "path = \"small/tally.redb\"")]);
-    fills_up(tally, &disk, &["tally.redb", "the disk is full", "free some space", "the last checkpoint is intact"]);
-}
-
-/// The disk of the output fills up.
-pub(crate) fn sink_disk_full() {
-    let mut tally = Tally::new(PROGRAM, Shape { lines: 40_000, ..Shape::FILES });
-    let disk = SmallDisk::mount(&tally.scene.path("out"), SMALL_BYTES);
-    tally.look_for_output_in(disk.path(""));
-    fills_up(tally, &disk, &["sink `counts`", "counts.jsonl", "free some space", "nothing committed is lost"]);
-}
+pub(crate) const ROWS: &[Row] = &[
+    Row::quick(
+        "disk of the store full",
+        "the tmpfs that the store is on fills up while the job runs; started again while it is full; then there is room",
+        "75 and what to do, twice; what was committed stays; then exact. Needs root or user namespaces, and fails by name without",
+        disk::store_disk_full,
+    ),
+    Row::quick(
+        "disk of the output full",
+        "the same with the disk of output and staging files",
+        "the same",
+        disk::sink_disk_full,
+    ),
+    Row::elsewhere(
+        "disk full at any sync of the store",
+        "a fake disk says ENOSPC",
+        "says so, and the last checkpoint is intact",
+        ("host/src/state/store/tests/crash.rs", "a_full_disk_says_so_and_leaves_the_last_checkpoint_intact"),
+    ),
+    Row::quick(
+        "EIO from the store",
+        "fsync, pwrite or ftruncate of the store fails once with EIO, at several places of a run; restart",
+        "STOP that names the disk: after EIO nobody goes on by himself; then exact",
+        disk::store_io_error,
+    ),
+    Row::quick(
+        "EIO from the output",
+        "fsync or pwrite of staging file or output fails once with EIO; restart",
+        "the same",
+        disk::sink_io_error,
+    ),
+    Row::quick(
+        "pages that could not be written back",
+        "a write to store or staging file is lost without a word, the next fsync fails once, the one after it says that all is well",
+        "STOP at the fsync that fails, the clean one is not believed; then exact",
+        disk::lost_pages,
+    ),
+    Row::elsewhere(
+        "EIO at any sync of the store",
+        "a fake disk fails at each sync of a checkpoint in turn",
+        "every later call refuses; a new open finds the checkpoint before or after",
+        ("host/src/state/store/tests/crash.rs", "after_a_failed_sync_every_call_refuses_until_the_next_open"),
+    ),
+    Row::elsewhere(
+        "EIO in the file sink",
+        "a call of the file sink fails",
+        "nothing is tried again",
+        ("host/src/sink/file/tests.rs", "after_a_failed_sync_nothing_is_tried_again"),
+    ),
+    Row::quick(
+        "short writes",
+        "pwrite to store, staging file or output writes half and says so",
+        "no effect: exact",
+        disk::short_writes,
+    ),
+    Row::quick(
+        "torn last write",
+        "half of a write to store, staging file or output is done, and the process is killed; restart",
+        "exact",
+        disk::torn_write,
+    ),
+    Row::elsewhere(
+        "power cut at any sync",
+        "a fake disk keeps all, nothing, or some of what was on its way at each sync in turn",
+        "the store is as before or after the call",
+        ("host/src/state/store/tests/crash.rs", "a_power_cut_at_any_sync_leaves_the_state_before_or_after_the_call"),
+    ),
+    Row::elsewhere(
+        "end between any two calls of the file sink",
+        "the process ends before each system call in turn, twice, the last write torn",
+        "nothing lost, nothing doubled, nothing left behind",
+        ("host/src/sink/file/tests.rs", "a_process_that_ends_between_any_two_calls_loses_and_doubles_nothing"),
+    ),
+    Row::quick(
+        "fsync that never returns",
+        "the sync of staging file or store hangs before PREPARED",
+        "75 after `checkpoint.timeout`; then exact",
+        disk::sync_hangs_before_prepared,
+    ),
+    Row::slow(
+        "fsync that never returns, after the decision",
+        "the sync of the output hangs",
+        "the watchdog ends the process (75); then exact",
+        disk::sync_hangs_after_the_decision,
+    ),
+    Row::elsewhere(
+        "flipped bit, all through the job",
+        "a bit is flipped in 24 pages all over the store, and the job started",
+        "exact where nobody needs the byte, else STOP; never a panic",
+        ("tests/tests/bad_input/stores.rs", "a_flipped_byte_anywhere_is_refused_or_harmless"),
+    ),
+    Row::elsewhere(
+        "flipped bit in every region",
+        "700 random flips, and each byte of the dense head",
+        "an error that stops, or the very image; never a panic",
+        ("host/src/state/store/tests/damage.rs", "flipped_bytes_anywhere_are_never_a_panic_nor_a_wrong_image"),
+    ),
+    Row::elsewhere(
+        "flipped bit, and the job writes on",
+        "a bit is flipped in each page in use; open, prepare, fold, commit, roll back",
+        "an error that stops, or the very image; never a panic",
+        ("host/src/state/store/tests/damage.rs", "flipped_bytes_are_no_panic_where_the_store_is_written_either"),
+    ),
+    Row::elsewhere(
+        "flipped bit in a snapshot",
+        "in the memory of a shard",
+        "STOP that names operator and shard; `--fresh` goes on, exact",
+        ("tests/tests/bad_input/stores.rs", "a_flipped_byte_in_a_snapshot_is_refused_by_name_and_fresh_goes_on"),
+    ),
+    Row::elsewhere(
+        "truncated",
+        "the store is cut at several places",
+        "STOP; whole again it is exact",
+        ("tests/tests/bad_input/stores.rs", "a_truncated_store_is_refused_and_whole_again_it_goes_on"),
+    ),
+    Row::quick(
+        "permission gone",
+        "store, output or input may not be read any more, one after the other",
+        "STOP that names file and cause; with the permission exact",
+        permission_gone,
+    ),
+    Row::elsewhere(
+        "older version of the format",
+        "values that version 1 wrote",
+        "are read",
+        ("host/src/state/format/golden.rs", "a_checkpoint_of_version_1_is_read"),
+    ),
+    Row::elsewhere(
+        "newer version of the format",
+        "a frame of a later version",
+        "STOP that names both versions",
+        ("host/src/state/format/mod.rs", "a_later_version_is_named"),
+    ),
+    Row::quick(
+        "old copy put back, Kafka",
+        "the store as it was some checkpoints ago",
+        "STOP before anything is fenced; with the newest one exact",
+        old_copy_kafka,
+    ),
+    Row::quick(
+        "old copy put back, files only",
+        "the same",
+        "STOP that names both ways on; each is exact",
+        old_copy_files,
+    ),
+    Row::quick(
+        "copy on a second machine, Kafka",
+        "store and job file are copied, and both run under a supervisor",
+        "one is exact, the other stops for a person",
+        copy_runs_elsewhere,
+    ),
+    Row::quick(
+        "copy on a second machine, files only",
+        "the folder is copied while the job runs, and the copy started: with files of its own, then with those of the first",
+        "STOP, and the first is not harmed: exact",
+        copy_of_files_runs_elsewhere,
+    ),
+];
 
 /// Takes every right on a file away, for one run. Root needs none, so the host runs without root's power over files.
 fn without_permission(tally: &mut Tally, path: &Path, said: &[&str]) {
@@ -141,7 +185,7 @@ fn without_permission(tally: &mut Tally, path: &Path, said: &[&str]) {
 }
 
 /// Store, output and input that may not be opened any more.
-pub(crate) fn permission_gone() {
+fn permission_gone() {
     let mut tally = Tally::new(PROGRAM, Shape::FILES);
     tally.kill("committed:3");
     let (store, output, input) = (tally.store(), tally.output(), tally.input());
@@ -163,7 +207,7 @@ fn with_old_copy(shape: Shape) -> (Tally, Vec<u8>) {
 }
 
 /// A copy of the store from before the last checkpoints, with a Kafka sink: the marker knows better.
-pub(crate) fn old_copy_kafka() {
+fn old_copy_kafka() {
     let (tally, old) = with_old_copy(Shape::TO_KAFKA);
     let newest = fs::read(tally.store()).expect("the store is read");
     fs::write(tally.store(), &old).expect("the old copy is put back");
@@ -175,7 +219,7 @@ pub(crate) fn old_copy_kafka() {
 }
 
 /// The same with files only: the output knows better, and either way on that the message names is exact.
-pub(crate) fn old_copy_files() {
+fn old_copy_files() {
     for way in ["the newest store", "an output as old as its store"] {
         let (tally, old) = with_old_copy(Shape::FILES);
         let newest = fs::read(tally.store()).expect("the store is read");
@@ -197,7 +241,7 @@ pub(crate) fn old_copy_files() {
 }
 
 /// A copy of the folder is started on a second machine, and both run: one goes on, the other stops.
-pub(crate) fn copy_runs_elsewhere() {
+fn copy_runs_elsewhere() {
     let tally = Tally::new(PROGRAM, Shape { lines: 16_000, ..Shape::KAFKA });
     tally.kill("committed:3");
     let copy = Scene::new(PROGRAM);
@@ -230,7 +274,7 @@ pub(crate) fn copy_runs_elsewhere() {
 }
 
 /// A copy of a folder with files only: its files are not those of the checkpoint, and the first one is not harmed.
-pub(crate) fn copy_of_files_runs_elsewhere() {
+fn copy_of_files_runs_elsewhere() {
     let tally = Tally::new(PROGRAM, Shape::FILES);
     tally.kill("committed:3");
     let copy = Tally::new(PROGRAM, Shape::FILES);

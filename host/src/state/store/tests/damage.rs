@@ -188,3 +188,64 @@ fn a_half_made_store_is_made_again() {
     prepare(&mut store, 0, None, &[(0, page(0, 1))]).unwrap();
     assert!(!folder.path().join("s.redb.new").exists());
 }
+
+/// What a job does with a store from its start on, on a damaged file: each call works, or says what is wrong.
+fn work_on(disk: FakeDisk) -> Result<(), StoreError> {
+    let path = Path::new("fake.redb");
+    let database = create::quietly(path, || {
+        redb::Builder::new().create_with_backend(disk).map_err(|error| StoreError::engine(path, "opening", error))
+    })?;
+    let mut store = Store::with_database(path, database, "job")?;
+    store.operators()?;
+    let mut random = Random(9);
+    let mut models = [Model::default(), Model::default()];
+    for (shard, model) in models.iter_mut().enumerate() {
+        if let Some(image) = store.load("detector", ShardId(shard as u16), &plugin("a"))? {
+            model.size_pages = (image.memories[0].size_bytes / 4096) as u32;
+        }
+    }
+    for id in 4..8u64 {
+        let deltas: Vec<_> =
+            models.iter_mut().enumerate().map(|(i, m)| (i as u16, m.change(&mut random, 200))).collect();
+        prepare(&mut store, id, (id > 4).then(|| id - 1), &deltas)?;
+        store.fold(u64::MAX)?;
+    }
+    store.roll_back(CheckpointId(7))?;
+    store.drop_operator("detector")?;
+    prepare(&mut store, 8, None, &[(0, page(0, 1))])?;
+    store.commit(CheckpointId(8))
+}
+
+#[test]
+fn flipped_bytes_are_no_panic_where_the_store_is_written_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = fs::read(filled(folder.path())).unwrap();
+    work_on(FakeDisk::with(bytes.clone())).unwrap();
+    let mut random = Random(4);
+    let (mut noticed, mut restarts) = (0, 0);
+    let in_use: Vec<usize> =
+        (0..bytes.len()).step_by(4096).filter(|at| bytes[*at..].iter().take(4096).any(|b| *b != 0)).collect();
+    for page in in_use {
+        for _ in 0..4 {
+            // Headers stand at the beginning of a page.
+            let range = if random.below(2) == 0 { 64 } else { 4096 };
+            let at = page + random.below(range) as usize;
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << random.below(8);
+            let outcome = std::panic::catch_unwind(|| work_on(FakeDisk::with(flipped)));
+            match outcome {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    noticed += 1;
+                    if error.class() != FailureClass::Stop {
+                        restarts += 1;
+                        eprintln!("byte {at}: {error}");
+                    }
+                }
+                Err(_) => panic!("a flip at byte {at} is a panic"),
+            }
+        }
+    }
+    assert!(noticed > 20, "only {noticed} flips were noticed");
+    assert_eq!(restarts, 0, "a restart cannot mend a damaged file");
+}
