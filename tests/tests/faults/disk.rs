@@ -14,6 +14,9 @@ use tidegate_tests::tally::{Shape, Tally, wait_for_output};
 /// Which of a run's calls fail: spread over all of them, the first and the last ones among them.
 const PLACES: usize = 4;
 
+/// redb's pages, in bytes.
+const PAGE_BYTES: usize = 4096;
+
 /// Enough lines for some checkpoints: such a job runs often.
 const SHORT: Shape = Shape { lines: 4000, rounds: 20_000, ..Shape::FILES };
 
@@ -146,4 +149,50 @@ pub(crate) fn sync_hangs_before_prepared() {
 /// After the decision only the watchdog does.
 pub(crate) fn sync_hangs_after_the_decision() {
     hangs("out/counts.jsonl", 2, "a thread of the job is stuck");
+}
+
+/// Flips a bit in the first bytes of pages of the store and starts the job, which reads, writes and folds: it is exact, or it
+/// stops before anything of it is visible.
+fn flips(pages_max: usize) {
+    let tally = Tally::new(PROGRAM, Shape::FILES);
+    tally.kill("committed:3");
+    let store = fs::read(tally.store()).expect("the store is read");
+    let output = fs::read(tally.output()).expect("the output is read");
+    let is_used = |page: &usize| store[*page..].iter().take(PAGE_BYTES).any(|byte| *byte != 0);
+    let used: Vec<usize> = (0..store.len()).step_by(PAGE_BYTES).filter(is_used).collect();
+    let mut refused = 0;
+    for (number, page) in used.iter().step_by(used.len().div_ceil(pages_max)).enumerate() {
+        // The structure stands in a page's first bytes.
+        let at = page + number * 7 % 64;
+        let what = format!("a flipped bit at {at} of {}", store.len());
+        let mut damaged = store.clone();
+        damaged[at] ^= 1 << (number % 8);
+        fs::write(tally.store(), &damaged).expect("the store is damaged");
+        // The folder is as it was at the kill: the output of the same file, and what was staged went with it.
+        fs::write(tally.output(), &output).expect("the output is as it was");
+        let run = tally.scene.run();
+        match run.status.code() {
+            Some(0) => tally.expect_exact(&what),
+            _ if run.log.contains("version") => run.expect_refusal(&what, 78, &["tally.redb"]),
+            _ => {
+                run.expect_refusal(&what, 78, &["tally.redb` is damaged", "put a copy of the file"]);
+                refused += 1;
+            }
+        }
+        tally.expect_nothing_wrong(&what);
+    }
+    assert!(refused > 0, "no flip was noticed: this tests nothing");
+    fs::write(tally.store(), &store).expect("the store is whole again");
+    fs::write(tally.output(), &output).expect("the output is as it was");
+    tally.finish("the store is whole again");
+}
+
+/// Some pages.
+pub(crate) fn flipped_bits() {
+    flips(16);
+}
+
+/// Every page that is in use.
+pub(crate) fn flipped_bits_everywhere() {
+    flips(usize::MAX);
 }

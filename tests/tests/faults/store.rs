@@ -107,11 +107,17 @@ pub(crate) const ROWS: &[Row] = &[
         "an error that stops, or the very image; never a panic",
         ("host/src/state/store/tests/damage.rs", "flipped_bytes_anywhere_are_never_a_panic_nor_a_wrong_image"),
     ),
-    Row::elsewhere(
+    Row::quick(
         "flipped bit, and the job writes on",
-        "a bit is flipped in each page in use; open, prepare, fold, commit, roll back",
-        "an error that stops, or the very image; never a panic",
-        ("host/src/state/store/tests/damage.rs", "flipped_bytes_are_no_panic_where_the_store_is_written_either"),
+        "a bit is flipped at the head of 16 pages in use, one after the other; the job reads, writes and folds",
+        "exact where nobody needs the bit, else STOP that says that the store is damaged; whole again exact",
+        disk::flipped_bits,
+    ),
+    Row::slow(
+        "flipped bit in every page",
+        "the same with every page in use",
+        "the same",
+        disk::flipped_bits_everywhere,
     ),
     Row::elsewhere(
         "flipped bit in a snapshot",
