@@ -189,10 +189,10 @@ fn flips(pages_max: usize) {
 
 /// Some pages.
 pub(crate) fn flipped_bits() {
-    flips(16);
+    flips(8);
 }
 
 /// Every page that is in use.
 pub(crate) fn flipped_bits_everywhere() {
-    flips(usize::MAX);
+    flips(100);
 }
