@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tidegate_tests::scene::Scene;
-use tidegate_tests::tally::{Shape, Tally, wait_for_output};
+use tidegate_tests::tally::{Shape, Tally};
 
 pub(crate) const ROWS: &[Row] = &[
     Row::quick(
@@ -276,15 +276,16 @@ fn copy_runs_elsewhere() {
 
 /// A copy of a folder with files only: its files are not those of the checkpoint, and the first one is not harmed.
 fn copy_of_files_runs_elsewhere() {
-    let tally = Tally::new(PROGRAM, Shape::FILES);
+    let slow = Shape { rounds: 200_000, ..Shape::FILES };
+    let tally = Tally::new(PROGRAM, slow);
     tally.kill("committed:3");
-    let copy = Tally::new(PROGRAM, Shape::FILES);
+    let copy = Tally::new(PROGRAM, slow);
     fs::copy(tally.store(), copy.store()).expect("the store is copied");
     fs::copy(tally.output(), copy.output()).expect("the output is copied");
     let job = tally.job();
     copy.scene.write_job(&job);
     let mut running = tally.scene.start(None, &[]);
-    wait_for_output(&mut running, &tally);
+    running.wait_until("its start", |running| running.log().contains("running from checkpoint"));
     copy.scene.run().expect_refusal("a copy elsewhere", 78, &["source `lines`", "names none of the files"]);
     // With the first one's own files it is kept away by their lock.
     let job = job.replace("lines.jsonl", &tally.input().display().to_string());
