@@ -11,6 +11,7 @@ use crate::checkpoint::record::{CheckpointKind, CheckpointRecord, Decider, SinkS
 use crate::checkpoint::recovery::{StoreFacts, Stored};
 use crate::checkpoint::startup::{Action, DecidedBy, Fact, GoOn, Startup};
 use crate::checkpoint::writer::Writer;
+use crate::config::earlier;
 use crate::config::model::{self, Job, KafkaConnection, SinkKind};
 use crate::config::resolve::{self, Plan};
 use crate::error::{JobError, OperatorError, PluginProblem};
@@ -95,6 +96,10 @@ pub fn start(job: &Job, plugins: &Plugins, options: &StartOptions) -> Result<Sta
     // Both have one shape: a checkpoint is only ever prepared by a job that went on from the other.
     if let Some(newest) = facts.prepared.as_ref().or(facts.committed.as_ref()) {
         admit_shape(job, &newest.record)?;
+        let text = store.job_file()?.unwrap_or_default();
+        if let Some(what) = earlier::changed_end(job, &job.places.file, text) {
+            return changed_shape(what);
+        }
     }
     admit_sinks(job, &facts)?;
     let look = output_options(job, &facts, attempt, options.rotation).map(KafkaOutput::look).transpose()?;
@@ -112,11 +117,23 @@ pub fn start(job: &Job, plugins: &Plugins, options: &StartOptions) -> Result<Sta
     let output = look.map_or(Output::None, Output::Looking);
     let starting = Starting { job, writer, facts, output, sinks: Vec::new(), record: None, prepared: None };
     let mut started = starting.run()?;
+    admit_fresh(&started.record, options)?;
     // Only now: what was prepared is decided first.
     for name in &options.fresh {
         started.writer.store.drop_operator(name)?;
     }
     Ok(started)
+}
+
+/// Empty state is begun with at the last positions, and behind the end of the input nothing is to be read.
+fn admit_fresh(record: &CheckpointRecord, options: &StartOptions) -> Result<(), JobError> {
+    match options.fresh.first() {
+        Some(name) if record.kind == CheckpointKind::Finished => Err(JobError::Stop(format!(
+            "`--fresh {name}`: the job's input was read to its end, so an operator with empty state would be given nothing. \
+             The state was not emptied. To read everything anew, start the job under a new `name` or `store.path`"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// What a start has in hands: the shell of [`Startup`], which says the order.
@@ -354,14 +371,9 @@ fn admit_operators(store: &Store, operators: &[OperatorIdentity], options: &Star
 /// Positions and shards are taken up by name and number, so both must be those of the checkpoint: what is missing would be
 /// read from the start, or not at all.
 fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), JobError> {
-    let stop = |what: String| {
-        Err(JobError::Stop(format!(
-            "{what}. Nothing was changed. Put it back as it was, or start the changed job under a new `name` or `store.path`"
-        )))
-    };
     for source in &job.sources {
         let Some(state) = record.sources.iter().find(|state| state.source == source.name) else {
-            return stop(format!(
+            return changed_shape(format!(
                 "the job file has a source `{}`, of which checkpoint `{}` knows no positions",
                 source.name, record.id
             ));
@@ -370,7 +382,7 @@ fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), JobError> {
     }
     for state in &record.sources {
         if !job.sources.iter().any(|source| source.name == state.source) {
-            return stop(format!(
+            return changed_shape(format!(
                 "checkpoint `{}` holds positions of source `{}`, which the job file no longer has",
                 record.id, state.source
             ));
@@ -379,7 +391,7 @@ fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), JobError> {
     for operator in &job.operators {
         let shards = record.shards.iter().filter(|state| state.operator == operator.name).count();
         if shards > 0 && shards != job.shards as usize {
-            return stop(format!(
+            return changed_shape(format!(
                 "the state of operator `{}` is in `{shards}` shards, and the job file says `shards = {}`; the number of \
                  shards cannot be changed in this version",
                 operator.name, job.shards
@@ -387,6 +399,12 @@ fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), JobError> {
         }
     }
     Ok(())
+}
+
+fn changed_shape<T>(what: String) -> Result<T, JobError> {
+    Err(JobError::Stop(format!(
+        "{what}. Nothing was changed. Put it back as it was, or start the changed job under a new `name` or `store.path`"
+    )))
 }
 
 /// What a prepared checkpoint owes a file sink is appended when that sink is opened: output of a sink that is gone would

@@ -42,7 +42,7 @@ struct Split {
     finished: bool,
     /// Since when the split has been at the high watermark, on the caller's monotonic clock.
     caught_up_since_ms: Option<u64>,
-    /// It was idle at the checkpoint it was restored from, and has not been at the high watermark since.
+    /// It was idle at the checkpoint it was restored from, and neither had records nor was at the high watermark since.
     idle_at_restore: bool,
 }
 
@@ -92,6 +92,8 @@ impl SplitWatermarks {
         let entry = &mut self.splits[split.index()];
         assert!(!entry.finished, "records of split {split} after its end");
         entry.watermark = entry.watermark.max(Watermark(watermark));
+        // Whatever it was at the checkpoint, it is quiet no more.
+        entry.idle_at_restore = false;
         entry.wake();
     }
 

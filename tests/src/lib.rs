@@ -9,6 +9,7 @@ struct Readme;
 
 pub mod broker;
 pub mod cluster;
+pub mod faulty_disk;
 pub mod hanging;
 mod java;
 pub mod judge;
@@ -16,3 +17,5 @@ mod node;
 pub mod payments;
 pub mod proxy;
 pub mod scene;
+pub mod small_disk;
+pub mod tally;

@@ -18,6 +18,8 @@ const RUN_MAX: Duration = Duration::from_mins(2);
 pub struct Scene {
     folder: TempDir,
     program: PathBuf,
+    /// The command and its first arguments that start the host; empty: the host itself.
+    launcher: Vec<String>,
     /// Variables that are set, or, without a value, not there.
     environment: Vec<(&'static str, Option<PathBuf>)>,
     /// Counts runs: each has its own log.
@@ -84,7 +86,13 @@ impl Scene {
     /// If there is no room for a temporary folder.
     pub fn new(program: &str) -> Scene {
         let folder = tempfile::Builder::new().prefix("tidegate-scene").tempdir().expect("a temporary folder");
-        Scene { folder, program: program.into(), environment: Vec::new(), runs: AtomicUsize::new(0) }
+        let (launcher, environment) = (Vec::new(), Vec::new());
+        Scene { folder, program: program.into(), launcher, environment, runs: AtomicUsize::new(0) }
+    }
+
+    /// From now on the host is started through this command, which must become the host (`exec`) so that signals reach it.
+    pub fn launch_through(&mut self, launcher: Vec<String>) {
+        self.launcher = launcher;
     }
 
     /// From now on the host finds this variable to be a path, or not set.
@@ -146,7 +154,14 @@ impl Scene {
     fn spawn(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Running {
         let log = self.path(&format!("host-{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
         let file = fs::File::create(&log).expect("the log is written");
-        let mut command = Command::new(&self.program);
+        let mut command = match self.launcher.split_first() {
+            None => Command::new(&self.program),
+            Some((first, more)) => {
+                let mut command = Command::new(first);
+                command.args(more).arg(&self.program);
+                command
+            }
+        };
         command.arg("run").arg(self.path("job.toml")).args(arguments).stdin(Stdio::null());
         command.stdout(file.try_clone().expect("a second handle of the log")).stderr(file);
         // The numbers of a run's end are debug events.
@@ -166,6 +181,19 @@ impl Running {
     /// What it has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Whether it has not ended yet.
+    ///
+    /// # Panics
+    /// If the system does not say.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("the host is our child").is_none()
+    }
+
+    /// The process's number.
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal.
@@ -223,8 +251,16 @@ impl Running {
     ///
     /// # Panics
     /// If it runs for longer than two minutes.
-    pub fn wait(mut self) -> Run {
-        let until = Instant::now() + RUN_MAX;
+    pub fn wait(self) -> Run {
+        self.wait_within(RUN_MAX)
+    }
+
+    /// Waits for its end, for a time of the caller's.
+    ///
+    /// # Panics
+    /// If it runs for longer.
+    pub fn wait_within(mut self, longest: Duration) -> Run {
+        let until = Instant::now() + longest;
         loop {
             if let Some(status) = self.child.try_wait().expect("the host is our child") {
                 return Run { status, log: self.log() };

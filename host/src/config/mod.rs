@@ -8,6 +8,7 @@ mod canonical;
 mod checks;
 mod connection;
 mod context;
+pub(crate) mod earlier;
 mod error;
 mod graph;
 pub(crate) mod keys;

@@ -78,7 +78,8 @@ pub(super) enum Enqueued {
     TooLarge,
 }
 
-/// A transactional producer and its topics. The handle is destroyed with it, without ending the transaction.
+/// A transactional producer and its topics. The handle is destroyed with it, without ending the transaction; one that was
+/// fenced, or still has records on their way, is left to the end of the process.
 #[derive(Debug)]
 pub(super) struct Producer {
     // In this order: topics keep the client, and the client's callbacks use the watch.
@@ -241,6 +242,17 @@ impl Producer {
         };
         let doing = format!("writing a record of `{bytes}` bytes to `{topic}` partition `{partition}`");
         self.client.explain(&doing, code, way_out)
+    }
+}
+
+impl Drop for Producer {
+    /// librdkafka 2.12 damages its heap now and then, and then aborts the process, when it destroys a producer whose requests
+    /// are being refused as a fenced one's. Such a producer is of no use and its process ends, so it is not destroyed.
+    fn drop(&mut self) {
+        if self.outstanding() > 0 || self.fatal().is_some() {
+            // One more owner of each, for ever: the library's threads go on using both.
+            std::mem::forget((Arc::clone(&self.client), Arc::clone(&self.watch)));
+        }
     }
 }
 

@@ -280,8 +280,9 @@ impl FileSink {
         }
         if length_bytes > to {
             return Ok(Err(format!(
-                "`{path}` has `{length_bytes}` bytes, the last checkpoint accounts for `{to}`: somebody else wrote to it; \
-                 what stands behind byte `{to}` is not this job's and can be moved elsewhere"
+                "`{path}` has `{length_bytes}` bytes, the last checkpoint accounts for `{to}`: somebody else wrote to it, or \
+                 the store is an older copy. If it is, put the newer store back; if not, what stands behind byte `{to}` is \
+                 not this job's: move it elsewhere and cut the file there"
             )));
         }
         let staging = self.staging.find(state.staged)?;

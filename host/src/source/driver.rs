@@ -36,6 +36,13 @@ const POLL_RECORDS_MIN: usize = 16;
 /// A poll whose records waited longer for room was too large: a barrier waits for it.
 const SEND_WAIT_MAX: Duration = Duration::from_millis(50);
 
+/// A split that is further ahead of the one furthest behind than this, in event time, waits while records of that one are on
+/// their way: read as they come, the records of the one ahead would only open windows that cannot close.
+const AHEAD_MAX_MS: i64 = 60_000;
+
+/// How long it waits for them: a fetch takes a few milliseconds, and a broker that is away must not hold up the others.
+const BEHIND_WAIT_MAX: Duration = Duration::from_millis(200);
+
 /// At most this long after it rose, a watermark is told to readers that got no batch to carry it.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
 
@@ -85,6 +92,8 @@ struct Progress {
     outbox: Outbox,
     /// Records that the next poll may take.
     poll_records: usize,
+    /// By split: when it had records last.
+    read_at: Vec<Option<Instant>>,
     letters: DeadLetters,
     /// What readers may rely on: this thread's watermark, or the other threads' while all of its splits are idle.
     watermark: Watermark,
@@ -116,6 +125,7 @@ impl Driver {
         let mut progress = Progress {
             outbox: Outbox::default(),
             poll_records: POLL_RECORDS_MIN,
+            read_at: Vec::new(),
             letters: DeadLetters::default(),
             watermark: Watermark::START,
             announced: Watermark::START,
@@ -152,18 +162,33 @@ impl Driver {
     /// Polls the splits, the one furthest behind first, until one has records.
     fn poll(&mut self, progress: &mut Progress) -> Result<bool, JobError> {
         let now_ms = progress.began.elapsed().as_millis() as u64;
-        for split in self.by_event_time() {
+        let splits = self.by_event_time();
+        progress.read_at.resize(self.watermarks.len(), None);
+        for (at, &split) in splits.iter().enumerate() {
             match self.poll_split(split, progress)? {
                 Polled::Records(_) => {
                     self.watermarks.active(split);
+                    progress.read_at[split.index()] = Some(Instant::now());
                     return Ok(true);
                 }
-                Polled::Pending => self.watermarks.active(split),
+                Polled::Pending => {
+                    self.watermarks.active(split);
+                    let was_read = progress.read_at[split.index()];
+                    let is_on_its_way = was_read.is_some_and(|read| read.elapsed() < BEHIND_WAIT_MAX);
+                    if is_on_its_way && splits.get(at + 1).is_some_and(|next| self.is_far_ahead(*next, split)) {
+                        return Ok(false);
+                    }
+                }
                 Polled::CaughtUp => self.watermarks.caught_up(split, now_ms),
                 Polled::Finished => self.watermarks.finish(split),
             }
         }
         Ok(false)
+    }
+
+    fn is_far_ahead(&self, split: SplitIndex, behind: SplitIndex) -> bool {
+        let [ahead, behind] = [split, behind].map(|split| self.watermarks.watermark_of(split).0);
+        ahead.saturating_sub(behind) > AHEAD_MAX_MS
     }
 
     /// The splits that are not finished, by their watermarks.

@@ -284,8 +284,17 @@ fn changed(source: &str, difference: &Difference) -> SourceError {
     SourceError::Changed { source_name: source.to_owned(), what: format!("{difference}; {CHANGED_WAY_OUT}") }
 }
 
+/// A path that is wrong, or forbidden, stays so until a person mends it; anything else may pass.
 fn failed(source: &str, what: &str, path: &str, cause: io::Error) -> SourceError {
-    let what = format!("cannot {what} `{path}`; check the file and its permissions, then start again");
+    let advice = "check the file and its permissions, then start again";
+    if matches!(
+        cause.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory
+    ) {
+        let what = format!("cannot {what} `{path}` ({cause}); {advice}");
+        return SourceError::Changed { source_name: source.to_owned(), what };
+    }
+    let what = format!("cannot {what} `{path}`; {advice}");
     SourceError::Failed { source_name: source.to_owned(), what, cause: Some(Box::new(cause)) }
 }
 

@@ -99,6 +99,7 @@ impl Store {
     /// `Locked` while another process has it open, `ForeignJob`, `Damaged` (truncated, altered, empty or no store),
     /// `UnknownVersion`, `Io`. Nothing was changed then.
     pub fn open(path: &Path, job: &str) -> Result<Store, StoreError> {
+        super::damage::opened(path);
         let database = match path.metadata() {
             Ok(metadata) if metadata.len() == 0 => {
                 return Err(StoreError::damaged(path, "the file is empty, a store never is"));

@@ -5,10 +5,17 @@
 //! functions that prove them. Next rooms: `matrix` (a row, the table), `harness` (running them).
 
 mod broker;
+mod changes;
+mod checkpoints;
 mod cluster;
+mod disk;
+mod event_time;
 mod harness;
 mod matrix;
+mod plugin;
 mod process;
+mod source;
+mod store;
 
 use matrix::Group;
 use std::process::ExitCode;
@@ -23,6 +30,20 @@ const MATRIX: &[Group] = &[
     Group { name: "process", about: "The host's own process.", rows: process::ROWS },
     Group { name: "broker", about: "One broker, and the network to it.", rows: broker::ROWS },
     Group { name: "cluster", about: "Two or three brokers.", rows: cluster::ROWS },
+    Group { name: "store", about: "The store's file, the disk under it, and the files beside it.", rows: store::ROWS },
+    Group {
+        name: "changes",
+        about: "The job file is changed while a checkpoint is prepared and not decided; each row does it twice: when it did not \
+                happen, and when it did without the store knowing.",
+        rows: changes::ROWS,
+    },
+    Group { name: "plugin", about: "Plugins that break.", rows: plugin::ROWS },
+    Group { name: "checkpoints", about: "What a checkpoint keeps, and how long it may take.", rows: checkpoints::ROWS },
+    Group {
+        name: "source",
+        about: "Input that changes, stalls or runs ahead, and sinks that are away.",
+        rows: source::ROWS,
+    },
 ];
 
 fn main() -> ExitCode {

@@ -7,7 +7,7 @@ use super::super::error::StoreError;
 use super::super::format::rows::{SnapshotKey, SnapshotKind};
 use super::index::{Entry, Located};
 use super::snapshots::{self, Draft, SnapshotTables, SnapshotWriter};
-use super::{Store, create, load, tables};
+use super::{Store, load, tables};
 use crate::ids::{CheckpointId, ShardId};
 use crate::probe;
 use crate::seeded::{self, Bug};
@@ -67,14 +67,7 @@ impl Store {
         if candidates.is_empty() {
             return Ok(Folded::default());
         }
-        let result = create::quietly(&self.path, || {
-            let transaction = self.begin()?;
-            let bases = self.write_bases(&transaction, &candidates)?;
-            probe::reached("folding");
-            transaction.commit().map_err(|error| StoreError::engine(&self.path, "folding snapshots", error))?;
-            probe::reached("folded");
-            Ok(bases)
-        });
+        let result = self.write_folded(&candidates);
         let bases = self.latch.observe(result)?;
         let folded = Folded {
             shards: candidates.len(),
@@ -104,6 +97,15 @@ impl Store {
         }
         found.sort_by_key(|candidate| std::cmp::Reverse(candidate.stored_bytes));
         found
+    }
+
+    fn write_folded(&self, candidates: &[Candidate]) -> Result<Vec<Entry>, StoreError> {
+        let transaction = self.begin()?;
+        let bases = self.write_bases(&transaction, candidates)?;
+        probe::reached("folding");
+        transaction.commit().map_err(|error| StoreError::engine(&self.path, "folding snapshots", error))?;
+        probe::reached("folded");
+        Ok(bases)
     }
 
     fn write_bases(&self, transaction: &WriteTransaction, candidates: &[Candidate]) -> Result<Vec<Entry>, StoreError> {
