@@ -6,7 +6,7 @@ use crate::checkpoint::recovery::Conflict;
 use crate::config::ConfigErrors;
 use crate::config::model::Job;
 use crate::exchange::Closed;
-use crate::ids::CheckpointId;
+use crate::ids::{CheckpointId, ShardId};
 use crate::kafka::transaction::SettleError;
 use crate::kafka::{Class, KafkaError};
 use crate::plugin::PluginError;
@@ -48,6 +48,39 @@ pub enum JobError {
         /// The operator's name.
         operator: String,
         /// What it was given: which records, or which watermark.
+        input: String,
+        /// What happened.
+        #[source]
+        cause: PluginError,
+    },
+    /// Calls that were repeated to undo a failed one gave something else.
+    #[error(
+        "operator `{operator}` shard `{shard}` is not deterministic: a call failed, so those since the last checkpoint were \
+         repeated, and of {call}, {what}. The last checkpoint is intact. The same calls must give the same results: look for \
+         anything random, for addresses and for tables without an order in what it emits; until it is mended use \
+         `on_error = \"fail\"`"
+    )]
+    Nondeterministic {
+        /// The operator's name.
+        operator: String,
+        /// The shard.
+        shard: ShardId,
+        /// Which call.
+        call: String,
+        /// What was different.
+        what: String,
+    },
+    /// More records than allowed made the plugin fail.
+    #[error(
+        "operator `{operator}` failed again on {input}, past its limit of {limit}; the last checkpoint is intact. So many \
+         failures are a bug of the plugin, or input that it was not written for: mend one of them, or raise the limit"
+    )]
+    TooManyFailures {
+        /// The operator's name.
+        operator: String,
+        /// The limit and its setting.
+        limit: String,
+        /// What it was given: which records.
         input: String,
         /// What happened.
         #[source]
@@ -145,6 +178,8 @@ impl JobError {
             JobError::Plugin(_)
             | JobError::Operator(_)
             | JobError::OperatorFailed { .. }
+            | JobError::Nondeterministic { .. }
+            | JobError::TooManyFailures { .. }
             | JobError::Rejected { .. }
             | JobError::Source(SourceError::BadRecord { .. })
             | JobError::Sink(SinkError::Refused { .. }) => EXIT_FAILED,

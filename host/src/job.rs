@@ -5,16 +5,17 @@
 //! in a library for ever, and the last checkpoint is safe. Next rooms: [`crate::start`], [`crate::checkpoint::coordinator`].
 
 use crate::checkpoint::coordinator::{Collected, Coordinator};
+use crate::checkpoint::early::EarlyBarrier;
 use crate::checkpoint::messages::{Report, SourceCommand, Task};
 use crate::checkpoint::protocol::{Parts as CheckpointParts, Protocol, Schedule};
 use crate::checkpoint::record::{CheckpointKind, CheckpointRecord, SplitState};
-use crate::config::model::{self, Job, OnBadRecord, OnRejected};
+use crate::config::model::{self, Job, OnBadRecord, OnError};
 use crate::decode::Decoder;
 use crate::decode::columns::ColumnDecoder;
 use crate::error::{JobError, OperatorError, PluginProblem};
 use crate::exchange::{Command, Commands, QueuedBytes};
 use crate::ids::{OperatorIndex, ShardId, SourceIndex, Watermark, WorkerId};
-use crate::operator::{self, Operator, Outputs, Shard};
+use crate::operator::{self, Operator, Outputs, Shard, Undo, UndoLimits};
 use crate::outlet::Outlet;
 use crate::plugin::InstanceOptions;
 use crate::probe;
@@ -71,7 +72,7 @@ pub fn run(job: &Job, options: &StartOptions, control: &Control, status: &Arc<St
     let resumed = started.record.id;
     status.checkpoint_id.store(resumed.0, Relaxed);
     probe::reached("restoring");
-    let running = Build { job, plugins: &plugins, status }.threads(started)?;
+    let running = Build { job, plugins: &plugins, status, early: Arc::default() }.threads(started)?;
     tracing::info!(
         job = job.name,
         checkpoint = resumed.0,
@@ -137,6 +138,7 @@ struct Build<'a> {
     job: &'a Job,
     plugins: &'a Plugins,
     status: &'a Arc<Status>,
+    early: Arc<EarlyBarrier>,
 }
 
 impl Build<'_> {
@@ -175,6 +177,7 @@ impl Build<'_> {
             sources: drivers.iter().map(|(source, commands, _)| (*source, commands.clone())).collect(),
             writer: task,
             sink: sink_commands.clone(),
+            early: Arc::clone(&self.early),
             status: Arc::clone(self.status),
             parts: Collected::default(),
             reading: drivers.len(),
@@ -319,10 +322,9 @@ impl Build<'_> {
             .map(crate::ids::PortIndex)
             .map(|port| Outlet::new(wiring.readers(sender, Some(port)), self.job.batch, self.job.shards))
             .collect();
-        let dead_letters = match operator.on_rejected {
-            OnRejected::DeadLetter => wiring.dead_letters(sender),
-            OnRejected::Fail => None,
-        };
+        let dead_letters = if operator.sends_dead_letters() { wiring.dead_letters(sender) } else { None };
+        let undo =
+            (operator.on_error == OnError::DeadLetter).then(|| self.undo(operator, shards.len(), wiring.workers()));
         Ok(Operator::new(operator::Parts {
             index,
             name: operator.name.as_str().into(),
@@ -332,7 +334,19 @@ impl Build<'_> {
             workers: wiring.workers(),
             outputs: Outputs { outlets, dead_letters },
             on_rejected: operator.on_rejected,
+            undo,
         }))
+    }
+
+    fn undo(&self, operator: &model::Operator, shards: usize, workers: u16) -> Undo {
+        let limits = UndoLimits {
+            kept_bytes: self.job.undo_bytes / usize::from(workers),
+            failures: operator.dead_letters_max,
+            // The other half is for the calls themselves: a checkpoint waits for both.
+            time: self.job.checkpoint.timeout / 2,
+            call_timeout: operator.call_timeout,
+        };
+        Undo::new(limits, shards, Arc::clone(&self.early))
     }
 
     fn shard(

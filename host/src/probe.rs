@@ -5,7 +5,7 @@
 //! each stands at one place of the host.
 
 /// Every fail point, in the order of a job's life. A name in `-ing` comes before its step, the others after it.
-pub const POINTS: [&str; 79] = [
+pub const POINTS: [&str; 82] = [
     // A start, the first one of a store too.
     "store-made",
     "store-named",
@@ -47,6 +47,10 @@ pub const POINTS: [&str; 79] = [
     "staging-reset",
     "staging-writing",
     "staging-written",
+    // A call that failed.
+    "undoing",
+    "repeated",
+    "undone",
     // A checkpoint, to PREPARED.
     "inject",
     "injected",
@@ -110,6 +114,28 @@ pub fn reached(moment: &'static str) {
     if let Some(observer) = OBSERVER.get() {
         observer(moment);
     }
+}
+
+#[cfg(feature = "fail-points")]
+static DISTORTED: std::sync::OnceLock<&'static str> = std::sync::OnceLock::new();
+
+/// From now on a value of this name is another than was computed; later calls change nothing.
+#[cfg(feature = "fail-points")]
+pub fn distort(name: &'static str) {
+    let _ = DISTORTED.set(name);
+}
+
+/// The value, unless a test wants it to be another: for what no plugin can do by itself.
+#[cfg(feature = "fail-points")]
+pub fn distorted(name: &'static str, value: u64) -> u64 {
+    if DISTORTED.get() == Some(&name) { !value } else { value }
+}
+
+/// The value as it is.
+#[cfg(not(feature = "fail-points"))]
+#[inline(always)]
+pub fn distorted(_name: &'static str, value: u64) -> u64 {
+    value
 }
 
 /// Says that a moment is reached: here to nobody.

@@ -3,7 +3,7 @@
 //! Every edge gets one lane for each pair of a sending and a receiving thread, so alignment and back-pressure are each
 //! edge's own. Knows no plugin and no sink. Next room: [`crate::job`].
 
-use crate::config::model::{Job, OnBadRecord, OnRejected, Route};
+use crate::config::model::{Job, OnBadRecord, Route};
 use crate::config::resolve::{EdgeFrom, EdgeTo, Plan};
 use crate::exchange::{Inbox, LaneIndex, LaneSender, QueuedBytes};
 use crate::ids::{OperatorIndex, PortIndex, SinkIndex, SourceIndex, WorkerId};
@@ -157,7 +157,7 @@ impl Wiring {
             }
         }
         for (at, operator) in job.operators.iter().enumerate() {
-            if operator.on_rejected == OnRejected::DeadLetter {
+            if operator.sends_dead_letters() {
                 let workers = (0..self.workers()).map(WorkerId);
                 senders.extend(workers.map(|worker| Sender::Operator(OperatorIndex(at as u16), worker)));
             }

@@ -4,6 +4,7 @@
 //! Next rooms: [`super::protocol`] (what happens when), [`super::writer`] and [`crate::sink::task`] (who does it).
 
 use super::PreparedCheckpoint;
+use super::early::EarlyBarrier;
 use super::messages::{Report, SourceCommand, Task};
 use super::protocol::{Action, Event, Protocol};
 use super::record::{CheckpointKind, CheckpointRecord, ShardState, SinkState, SourceState, SplitState};
@@ -44,6 +45,8 @@ pub struct Coordinator {
     pub writer: SyncSender<Task>,
     /// To the sink thread.
     pub sink: Commands,
+    /// Where workers ask for a checkpoint before its time.
+    pub early: Arc<EarlyBarrier>,
     /// The numbers for whoever watches.
     pub status: Arc<Status>,
     /// What was collected of the checkpoint in flight.
@@ -102,7 +105,9 @@ impl Coordinator {
                 }
                 Request::Run | Request::Stop => {
                     let is_active = self.is_active();
-                    self.protocol.on(now_ms, Event::Tick { is_active })
+                    let action = self.protocol.on(now_ms, Event::Tick { is_active });
+                    let is_wanted = action.is_none() && self.early.is_wanted();
+                    if is_wanted { self.protocol.on(now_ms, Event::Wanted) } else { action }
                 }
             };
             if let Some(ended) = self.act(action)? {
@@ -185,6 +190,7 @@ impl Coordinator {
         };
         tracing::debug!(target: "tidegate::checkpoint", checkpoint = id.0, "barrier");
         self.write(Task::Begin(id));
+        self.early.inject(id);
         for (_, source) in &self.sources {
             // A source that is gone has reported why, or will.
             let _ = source.send(SourceCommand::Barrier(id));

@@ -2,6 +2,7 @@
 
 pub mod coordinator;
 pub mod deciding;
+pub mod early;
 pub mod messages;
 pub mod protocol;
 pub mod record;

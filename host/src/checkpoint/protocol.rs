@@ -38,6 +38,8 @@ pub enum Event {
         /// Whether records arrived since the last barrier.
         is_active: bool,
     },
+    /// Somebody wants a checkpoint before its time.
+    Wanted,
     /// A source thread put the barrier on all its lanes and reported its positions.
     Positions(CheckpointId),
     /// An operator's shards on one worker were captured and handed to the writer.
@@ -128,6 +130,7 @@ impl Protocol {
     pub fn on(&mut self, now_ms: u64, event: Event) -> Option<Action> {
         match event {
             Event::Tick { is_active } => self.tick(now_ms, is_active),
+            Event::Wanted => self.wanted(now_ms),
             Event::InputFinished => self.end(now_ms, CheckpointKind::Finished),
             Event::StopRequested => self.end(now_ms, CheckpointKind::Stop),
             Event::Positions(id) => self.part(id, |sources, _, _| sources),
@@ -150,11 +153,22 @@ impl Protocol {
         }
     }
 
+    /// Whether the pause after the last checkpoint is over.
+    fn is_rested(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.ended_ms) >= self.schedule.min_pause_ms
+    }
+
+    /// While one is in flight the wish is forgotten: whoever still has it then repeats it.
+    fn wanted(&mut self, now_ms: u64) -> Option<Action> {
+        let may = self.phase == Phase::Idle && self.is_rested(now_ms);
+        may.then(|| self.inject(now_ms, CheckpointKind::Periodic))
+    }
+
     fn tick(&mut self, now_ms: u64, is_active: bool) -> Option<Action> {
         let since_barrier = now_ms.saturating_sub(self.barrier_ms);
         match self.phase {
             Phase::Idle => {
-                let is_rested = now_ms.saturating_sub(self.ended_ms) >= self.schedule.min_pause_ms;
+                let is_rested = self.is_rested(now_ms);
                 let is_wanted = is_active || since_barrier >= self.schedule.idle_max_ms;
                 let is_due = since_barrier >= self.schedule.interval_ms && is_rested && is_wanted;
                 is_due.then(|| self.inject(now_ms, CheckpointKind::Periodic))
@@ -266,6 +280,19 @@ mod tests {
         assert_eq!(protocol.on(2050, Event::Tick { is_active: true }), None);
         assert_eq!(protocol.on(2100, Event::Tick { is_active: true }), Some(Action::Inject(two)));
         assert_eq!(collect(&mut protocol, two), Some(Action::Prepare { id: two, kind, commits: Some(one) }));
+    }
+
+    #[test]
+    fn one_that_is_wanted_comes_before_its_time_but_not_before_the_pause_is_over() {
+        let mut protocol = protocol();
+        let (one, two) = (CheckpointId(1), CheckpointId(2));
+        assert_eq!(protocol.on(300, Event::Wanted), Some(Action::Inject(one)));
+        assert_eq!(protocol.on(310, Event::Wanted), None);
+        collect(&mut protocol, one);
+        protocol.on(320, Event::Prepared(one));
+        assert_eq!(protocol.on(330, Event::Decided(one)), None);
+        assert_eq!(protocol.on(529, Event::Wanted), None);
+        assert_eq!(protocol.on(530, Event::Wanted), Some(Action::Inject(two)));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 
 use super::context::Context;
 use super::model::{
-    BatchLimits, Checkpointing, Job, OnBadRecord, OnRejected, Origin, Route, SinkInput, SinkKind, Source, SourceKind,
+    BatchLimits, Checkpointing, Job, OnBadRecord, OnError, OnRejected, Operator, Origin, Route, SinkInput, SinkKind,
+    Source, SourceKind,
 };
 use super::reader::Table;
 use super::values::{show_duration, show_size};
@@ -12,6 +13,9 @@ use std::time::Duration;
 
 /// `transaction.timeout.ms` if a sink does not set it.
 const TRANSACTION_TIMEOUT_DEFAULT: Duration = Duration::from_mins(10);
+
+/// Of a record that makes the plugin loop: the call with its batch, and two alone.
+const CALLS_TO_FIND_A_LOOP: u32 = 3;
 
 /// Reports checkpoint and batch times that cannot work together.
 pub(super) fn times(top: &Table<'_>, checkpoint: Checkpointing, batch: BatchLimits) {
@@ -92,6 +96,17 @@ fn call_timeouts(job: &Job, report: &dyn Fn(&str, String)) {
                 show_duration(job.checkpoint.timeout)
             );
             report(&format!("operator.{}.call_timeout", operator.name), what);
+        } else if operator.on_error == OnError::DeadLetter
+            && operator.call_timeout * CALLS_TO_FIND_A_LOOP >= job.checkpoint.timeout
+        {
+            let what = format!(
+                "`{}` cannot work with `on_error = \"dead-letter\"`: a record on which the plugin loops takes up to \
+                 {CALLS_TO_FIND_A_LOOP} times as long to be found, and a checkpoint that waits for it ends the process after \
+                 `{}` (`timeout` of `[checkpoint]`); make it shorter than a third of that",
+                show_duration(operator.call_timeout),
+                show_duration(job.checkpoint.timeout)
+            );
+            report(&format!("operator.{}.call_timeout", operator.name), what);
         }
     }
 }
@@ -108,11 +123,11 @@ fn dead_letters(job: &Job, report: &dyn Fn(&str, String)) {
     }
     if let Some(sink) = first {
         let feeds = job.sources.iter().any(|source| source.on_bad_record == OnBadRecord::DeadLetter)
-            || job.operators.iter().any(|operator| operator.on_rejected == OnRejected::DeadLetter);
+            || job.operators.iter().any(Operator::sends_dead_letters);
         let is_only_sink = job.sinks.iter().all(|sink| sink.from == [SinkInput::DeadLetters]);
         if is_only_sink && !feeds {
             let what = "nothing ever comes here: it is the only sink, and no source or operator sends dead letters; set \
-                        `on_bad_record` or `on_rejected`, or let a sink take records";
+                        `on_bad_record`, `on_error` or `on_rejected`, or let a sink take records";
             report(&format!("sink.{}.from", sink.name), what.to_owned());
         }
         return;
@@ -123,6 +138,9 @@ fn dead_letters(job: &Job, report: &dyn Fn(&str, String)) {
     }
     for operator in job.operators.iter().filter(|operator| operator.on_rejected == OnRejected::DeadLetter) {
         report(&format!("operator.{}.on_rejected", operator.name), what.to_owned());
+    }
+    for operator in job.operators.iter().filter(|operator| operator.on_error == OnError::DeadLetter) {
+        report(&format!("operator.{}.on_error", operator.name), what.to_owned());
     }
 }
 

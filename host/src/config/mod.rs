@@ -129,8 +129,21 @@ fn job(context: &Context<'_>, top: &Table<'_>) -> Job {
     graph::check_names(context, &nodes);
     let (operators, sinks) = graph::connect(context, &nodes, &sources, operators, sinks);
     let channel_bytes = limits.size("channel") as usize;
-    let places = model::Places::default();
-    let job = Job { name, shards, workers, store, checkpoint, batch, channel_bytes, sources, operators, sinks, places };
+    let undo_bytes = limits.size("undo") as usize;
+    let job = Job {
+        name,
+        shards,
+        workers,
+        store,
+        checkpoint,
+        batch,
+        channel_bytes,
+        undo_bytes,
+        sources,
+        operators,
+        sinks,
+        places: model::Places::default(),
+    };
     // What does not fit together says nothing while a part of it is made up.
     if context.error_count() == 0 {
         checks::whole(context, top, &job);

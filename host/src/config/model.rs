@@ -25,6 +25,8 @@ pub struct Job {
     pub batch: BatchLimits,
     /// Bound of each lane between threads, in bytes (`limits.channel`).
     pub channel_bytes: usize,
+    /// What an operator keeps since the last checkpoint to undo a failed call, on all workers, in bytes (`limits.undo`).
+    pub undo_bytes: usize,
     /// Sources, in the order of the job file.
     pub sources: Vec<Source>,
     /// Operators in topological order.
@@ -244,6 +246,10 @@ pub struct Operator {
     pub memory_bytes: usize,
     /// A call that takes longer is ended and counts as a trap.
     pub call_timeout: Duration,
+    /// What happens when the plugin fails on a record.
+    pub on_error: OnError,
+    /// Records of one shard on which it may fail between two checkpoints, where they become dead letters.
+    pub dead_letters_max: u32,
     /// What happens to a rejected row.
     pub on_rejected: OnRejected,
     /// Its inputs. Several may feed one port.
@@ -252,7 +258,16 @@ pub struct Operator {
     pub discard: Vec<String>,
 }
 
-/// What happens to a row that an operator rejects. (A trap always stops the job in this version.)
+/// What happens when a call of an operator fails: it trapped, took too long, or returned an error or nonsense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// The job stops at its last checkpoint.
+    Fail,
+    /// The call is undone, and the records at fault go to the dead-letter sink.
+    DeadLetter,
+}
+
+/// What happens to a row that an operator rejects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnRejected {
     /// The job stops at its last checkpoint.
@@ -342,6 +357,13 @@ pub enum SinkKey {
     Null,
     /// What a JSON Pointer finds in the value.
     Pointer(String),
+}
+
+impl Operator {
+    /// Whether any of its records can become a dead letter.
+    pub fn sends_dead_letters(&self) -> bool {
+        self.on_error == OnError::DeadLetter || self.on_rejected == OnRejected::DeadLetter
+    }
 }
 
 impl Job {

@@ -4,7 +4,7 @@
 
 use super::canonical;
 use super::keys::sections::INPUT;
-use super::model::{OnRejected, Operator, Route};
+use super::model::{OnError, OnRejected, Operator, Route};
 use super::reader::{Table, Text, Value, describe, text_of};
 use std::path::PathBuf;
 use toml::de::DeValue;
@@ -31,21 +31,28 @@ pub(super) struct RawInput {
 
 /// Reads one operator.
 pub(super) fn read(name: &str, table: &Table<'_>) -> RawOperator {
-    let operator = Operator {
+    RawOperator { operator: operator(name, table), inputs: inputs(table) }
+}
+
+fn operator(name: &str, table: &Table<'_>) -> Operator {
+    Operator {
         name: name.to_owned(),
         plugin: plugin(table),
         config: canonical::config(table),
         memory_bytes: table.size("memory") as usize,
         call_timeout: table.duration("call_timeout"),
+        on_error: match table.choice("on_error") {
+            "dead-letter" => OnError::DeadLetter,
+            _ => OnError::Fail,
+        },
+        dead_letters_max: table.integer("max_dead_letters") as u32,
         on_rejected: match table.choice("on_rejected") {
             "dead-letter" => OnRejected::DeadLetter,
             _ => OnRejected::Fail,
         },
         inputs: Vec::new(),
         discard: table.texts("discard").into_iter().map(|port| port.text).collect(),
-    };
-    on_error(table);
-    RawOperator { operator, inputs: inputs(table) }
+    }
 }
 
 fn plugin(table: &Table<'_>) -> PathBuf {
@@ -57,16 +64,6 @@ fn plugin(table: &Table<'_>) -> PathBuf {
         table.error("plugin", format!("`{}` does not exist; {way_out}", path.display()));
     }
     path
-}
-
-fn on_error(table: &Table<'_>) {
-    if table.value("on_error").is_some_and(|value| value.get_ref().as_str() == Some("dead-letter")) {
-        let what = "`dead-letter` comes with a later version; use `fail` \
-                    (for rows that the plugin rejects, set `on_rejected = \"dead-letter\"`)";
-        table.error("on_error", what);
-    } else {
-        table.choice("on_error");
-    }
 }
 
 fn inputs(table: &Table<'_>) -> Vec<RawInput> {

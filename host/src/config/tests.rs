@@ -1,6 +1,8 @@
 //! Reading whole job files: the examples of the reference, defaults, and what errors look like.
 
-use super::model::{OnBadRecord, OnRejected, Origin, Route, SinkInput, SinkKey, SinkKind, SourceKind, Start, Until};
+use super::model::{
+    OnBadRecord, OnError, OnRejected, Origin, Route, SinkInput, SinkKey, SinkKind, SourceKind, Start, Until,
+};
 use super::*;
 use crate::ids::{OperatorIndex, PortIndex, SinkIndex, SourceIndex};
 use crate::plugin::{Description, Port};
@@ -77,6 +79,7 @@ fn the_minimal_job_gets_the_documented_defaults() {
     let operator = &job.operators[0];
     assert_eq!((operator.config.as_str(), operator.memory_bytes), ("{}", 64 << 20));
     assert_eq!((operator.call_timeout, operator.on_rejected), (Duration::from_secs(5), OnRejected::Fail));
+    assert_eq!((operator.on_error, operator.dead_letters_max, job.undo_bytes), (OnError::Fail, 100, 256 << 20));
     assert_eq!(operator.inputs[0].from, Origin::Source(SourceIndex(0)));
 }
 
@@ -103,6 +106,7 @@ fn the_complete_job_is_read_as_it_is_written() {
     assert!(!format!("{job:?}").contains("tops3cret"));
     assert_eq!(job.sources[0].decode.min_time_ms, 1_577_836_800_000);
     assert_eq!(job.operators[1].config, r#"{"threshold":10,"window":"1m"}"#);
+    assert_eq!(job.operators.iter().map(|it| it.on_error).collect::<Vec<_>>(), [OnError::Fail, OnError::DeadLetter]);
     let routes: Vec<Route> = job.operators[0].inputs.iter().map(|input| input.route).collect();
     assert_eq!(routes, [Route::SameShard, Route::Broadcast]);
     assert_eq!(job.operators[1].inputs[0].from, Origin::Operator(OperatorIndex(0), "passed".to_owned()));

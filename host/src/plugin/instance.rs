@@ -1,7 +1,8 @@
 //! A plugin running for one shard: calls, captures, restores.
 //!
 //! A call takes the instance and gives it back only if it succeeded, so one that trapped can be neither called nor captured
-//! again. One worker thread touches an instance. Next room: `outcome`, the check of what calls return.
+//! again. One worker thread touches an instance. Next rooms: `outcome`, the check of what calls return; `remains`, the way
+//! back from a call that failed.
 
 use super::bindings::exports::tidegate::plugin::operator::{self, Context};
 use super::bindings::tidegate::plugin::types;
@@ -12,11 +13,12 @@ use super::host::{HostState, cut};
 use super::loaded::{Compiled, Started};
 use super::memory::Isolated;
 use super::outcome::{self, Call};
+use super::remains::{Base, FailedCall, Remains};
 use super::{Description, Input, InstanceOptions, Outcome, PluginError};
 use crate::columns::{BytesColumn, Column, Headers};
 use crate::ids::{PortIndex, Watermark};
 use crate::seeded::{self, Bug};
-use crate::state::snapshot::{InstanceDelta, InstanceImage, MemoryDelta, PAGE_BYTES};
+use crate::state::snapshot::{GlobalValue, InstanceDelta, InstanceImage, MemoryDelta, PAGE_BYTES};
 use crate::state::tracker::{Tracker, TrackerKind, new_tracker};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,10 +35,10 @@ struct Live {
     operator: operator::Guest,
     accessors: Accessors,
     trackers: Vec<Box<dyn Tracker>>,
+    base: Base,
     plugin: Arc<Compiled>,
     description: Arc<Description>,
-    name: String,
-    shard: u16,
+    options: InstanceOptions,
     timeout: Duration,
 }
 
@@ -68,14 +70,26 @@ impl Instance {
         options: &InstanceOptions,
         image: &InstanceImage,
     ) -> Result<Instance, PluginError> {
-        let mut live = Live::start(plugin, options)?;
-        live.arm();
-        live.fill(image).map_err(|what| PluginError::Host {
-            what: format!("the snapshot of operator `{}` shard {} does not fit: {what}", live.name, live.shard),
-        })?;
+        let mut live = Live::filled(plugin, options, image)?;
         for (index, tracker) in live.trackers.iter_mut().enumerate() {
             tracker.reset(live.isolated.memory(index));
         }
+        live.base = Base::Known(image.globals.clone());
+        Ok(Instance(Box::new(live)))
+    }
+
+    /// An instance with the memory and globals of an image, whose next capture holds what changed since the last barrier of
+    /// another one that failed.
+    pub(super) fn revive(
+        plugin: &Arc<Compiled>,
+        options: &InstanceOptions,
+        image: &InstanceImage,
+        trackers: Vec<Box<dyn Tracker>>,
+        base: Base,
+    ) -> Result<Instance, PluginError> {
+        let mut live = Live::filled(plugin, options, image)?;
+        live.trackers = trackers;
+        live.base = base;
         Ok(Instance(Box::new(live)))
     }
 
@@ -83,7 +97,7 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`PluginError::Call`] if it trapped, took too long, returned an error or nonsense.
+    /// [`PluginError::Call`] if it trapped, took too long, returned an error or nonsense, with what an undo needs.
     ///
     /// # Panics
     ///
@@ -93,7 +107,7 @@ impl Instance {
         port: PortIndex,
         watermark: Watermark,
         input: &Input<'_>,
-    ) -> Result<(Instance, Outcome), PluginError> {
+    ) -> Result<(Instance, Outcome), FailedCall> {
         let live = &mut *self.0;
         assert!(port.index() < live.description.inputs.len(), "the host knows an operator's input ports");
         debug_assert_eq!(input.timestamps.len(), input.rows, "a batch has a timestamp for each row");
@@ -108,8 +122,10 @@ impl Instance {
         };
         live.arm();
         let returned = live.operator.call_process(live.isolated.store(), u32::from(port.0), watermark.0, batch);
-        let outcome = live.checked("process", Call::Process(input.rows), returned)?;
-        Ok((self, outcome))
+        match live.checked("process", Call::Process(input.rows), returned) {
+            Ok(outcome) => Ok((self, outcome)),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
     /// Tells the instance that event time moved on. Only outputs may be filled.
@@ -117,12 +133,14 @@ impl Instance {
     /// # Errors
     ///
     /// As [`process`](Instance::process).
-    pub fn advance(mut self, watermark: Watermark) -> Result<(Instance, Outcome), PluginError> {
+    pub fn advance(mut self, watermark: Watermark) -> Result<(Instance, Outcome), FailedCall> {
         let live = &mut *self.0;
         live.arm();
         let returned = live.operator.call_advance(live.isolated.store(), watermark.0);
-        let outcome = live.checked("advance", Call::Advance, returned)?;
-        Ok((self, outcome))
+        match live.checked("advance", Call::Advance, returned) {
+            Ok(outcome) => Ok((self, outcome)),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
     /// Takes what changed since the last capture, and starts a new interval.
@@ -132,16 +150,36 @@ impl Instance {
     /// [`PluginError::Host`] if the globals cannot be read, which is a bug of the host.
     pub fn capture(&mut self) -> Result<InstanceDelta, PluginError> {
         let live = &mut *self.0;
-        live.arm();
-        let globals = live.accessors.read(live.isolated.store(), &live.plugin.layout).map_err(|error| {
-            let what =
-                format!("the globals of operator `{}` shard {} cannot be read: {error:#}", live.name, live.shard);
-            PluginError::Host { what }
-        })?;
+        let globals = live.globals()?;
+        live.base = Base::Known(globals.clone());
         let isolated = &live.isolated;
         let memories =
             live.trackers.iter_mut().enumerate().map(|(index, tracker)| tracker.take(isolated.memory(index))).collect();
         Ok(InstanceDelta { memories, globals })
+    }
+
+    /// A copy of the whole instance as it is now. No barrier: the next capture still holds what changed since the last one.
+    ///
+    /// # Errors
+    ///
+    /// As [`capture`](Instance::capture).
+    pub fn image(&mut self) -> Result<InstanceImage, PluginError> {
+        let live = &mut *self.0;
+        let globals = live.globals()?;
+        let memories = (0..live.isolated.memory_count()).map(|index| pages_of(live.isolated.memory(index))).collect();
+        Ok(InstanceImage { memories, globals })
+    }
+
+    /// Gives each call from now on another time than its options say.
+    pub fn set_call_timeout(&mut self, timeout: Duration) {
+        self.0.timeout = timeout;
+    }
+
+    /// The end of an instance: what its failed call leaves.
+    #[cold]
+    fn failed(self, error: PluginError) -> FailedCall {
+        let Live { trackers, base, plugin, options, .. } = *self.0;
+        FailedCall { error, remains: Remains::new(trackers, base, plugin, options) }
     }
 
     /// The linear memories' size, in bytes.
@@ -168,11 +206,35 @@ impl Live {
             isolated,
             operator,
             accessors,
+            base: Base::Opened,
             plugin: Arc::clone(plugin),
             description,
-            name: options.operator.clone(),
-            shard: options.shard,
+            options: options.clone(),
             timeout: options.call_timeout,
+        })
+    }
+
+    /// Makes an instance with the memory and globals of an image.
+    fn filled(plugin: &Arc<Compiled>, options: &InstanceOptions, image: &InstanceImage) -> Result<Live, PluginError> {
+        let mut live = Live::start(plugin, options)?;
+        live.arm();
+        live.fill(image).map_err(|what| PluginError::Host {
+            what: format!(
+                "the snapshot of operator `{}` shard {} does not fit: {what}",
+                options.operator, options.shard
+            ),
+        })?;
+        Ok(live)
+    }
+
+    /// All mutable globals as they are now.
+    fn globals(&mut self) -> Result<Vec<GlobalValue>, PluginError> {
+        self.arm();
+        self.accessors.read(self.isolated.store(), &self.plugin.layout).map_err(|error| {
+            let InstanceOptions { operator, shard, .. } = &self.options;
+            PluginError::Host {
+                what: format!("the globals of operator `{operator}` shard {shard} cannot be read: {error:#}"),
+            }
         })
     }
 
@@ -203,7 +265,7 @@ impl Live {
     }
 
     fn failed(&self, call: &'static str, what: String) -> PluginError {
-        PluginError::Call { operator: self.name.clone(), shard: self.shard, call, what }
+        PluginError::Call { operator: self.options.operator.clone(), shard: self.options.shard, call, what }
     }
 
     /// Gives a started instance the memory and globals of an image.
@@ -260,6 +322,18 @@ fn fill_memory(memory: &mut [u8], image: &MemoryDelta) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A memory's pages that are not zero.
+fn pages_of(memory: &[u8]) -> MemoryDelta {
+    let mut image = MemoryDelta { size_bytes: memory.len() as u64, ..MemoryDelta::default() };
+    for (number, page) in (0_u32..).zip(memory.chunks_exact(PAGE_BYTES)) {
+        if page.iter().any(|byte| *byte != 0) {
+            image.pages.push(number);
+            image.data.extend_from_slice(page);
+        }
+    }
+    image
 }
 
 fn bytes(column: &BytesColumn) -> types::BytesColumnParam<'_> {

@@ -18,12 +18,14 @@ mod loaded;
 mod memory;
 mod module;
 mod outcome;
+mod remains;
 #[cfg(test)]
 mod tests;
 
 pub use engine::Engine;
 pub use instance::Instance;
 pub use loaded::Plugin;
+pub use remains::{FailedCall, Remains};
 
 use crate::columns::{Batch, BytesColumn, Column, ColumnKind, Headers};
 use crate::ids::PortIndex;

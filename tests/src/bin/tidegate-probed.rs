@@ -2,7 +2,8 @@
 //!
 //! `TIDEGATE_KILL_AT=prepared:3` kills it (SIGKILL) when the moment `prepared` is reached for the third time;
 //! `TIDEGATE_STOP_AT=prepared:3` stops it (SIGSTOP) there, and it goes on when somebody lets it (SIGCONT). Several moments are
-//! separated by commas. Without the variables it is the host. Next room: `tidegate::probe`.
+//! separated by commas. `TIDEGATE_DISTORT=repeat` makes the value of this name another than was computed. Without the variables
+//! it is the host. Next room: `tidegate::probe`.
 
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
     if !wanted.is_empty() {
         let _ = WANTED.set(wanted);
         tidegate::probe::observe(signal_if_wanted);
+    }
+    if let Ok(name) = std::env::var("TIDEGATE_DISTORT") {
+        tidegate::probe::distort(name.leak());
     }
     tidegate::cli::main()
 }

@@ -141,6 +141,13 @@ pub(crate) static LIMITS: Section = Section {
             Absent::Value("4MiB"),
             "Bound of each lane: an edge has one for each sending and receiving thread. An empty one takes any batch.",
         ),
+        key(
+            "undo",
+            Kind::Size { min: 1, max: 1 << 40 },
+            Absent::Value("256MiB"),
+            "Records that an operator with `on_error = \"dead-letter\"` keeps since the last checkpoint, shared out among the \
+             workers. At half of it a checkpoint is taken before its time.",
+        ),
     ],
 };
 
@@ -341,9 +348,18 @@ pub(crate) static OPERATOR: Section = Section {
         ),
         key(
             "on_error",
-            Kind::Choice(&["fail"]),
+            Kind::Choice(&["fail", "dead-letter"]),
             Absent::Value("fail"),
-            "What happens when the plugin traps or returns an error: the job stops at its last checkpoint.",
+            "What happens when a call of the plugin traps, takes too long, or returns an error: the job stops at its last \
+             checkpoint, or the call is undone and the record at fault becomes a dead letter. A failure in `advance` always \
+             stops the job.",
+        ),
+        key(
+            "max_dead_letters",
+            Kind::Integer { min: 1, max: 1 << 20 },
+            Absent::Value("100"),
+            "With `on_error = \"dead-letter\"`: records of one shard on which the plugin may fail between two checkpoints. One \
+             more stops the job.",
         ),
         key(
             "on_rejected",

@@ -86,5 +86,5 @@ fn process(instance: Instance, count: usize, first_time: i64) -> Result<(Instanc
     let (keys, timestamps) = rows(count, first_time);
     let input =
         Input { rows: count, keys: Some(&keys), values: None, timestamps: &timestamps, headers: None, columns: &[] };
-    instance.process(PortIndex(0), Watermark(first_time), &input)
+    Ok(instance.process(PortIndex(0), Watermark(first_time), &input)?)
 }

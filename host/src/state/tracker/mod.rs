@@ -30,9 +30,14 @@ pub trait Tracker: Send {
     ///
     /// As [`take`](Tracker::take).
     fn reset(&mut self, memory: &[u8]);
+
+    /// The memory as it was at the last [`take`](Tracker::take) or [`reset`](Tracker::reset): its pages that are not zero.
+    /// For the undo of a failed call, whose memory is given up: after this the tracker gets another memory, filled anew and
+    /// at another address, and still gives what changed since then.
+    fn at_last_barrier(&self) -> MemoryDelta;
 }
 
-/// How changed pages are found.
+/// How changed pages are found. Operators whose calls are undone need one that keeps a copy of what it last took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TrackerKind {
     /// A copy of the memory is kept and compared at each barrier. Works everywhere; costs the memory a second time (parts

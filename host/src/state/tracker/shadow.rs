@@ -69,6 +69,22 @@ impl Tracker for ShadowTracker {
     fn reset(&mut self, memory: &[u8]) {
         self.scan(memory, |_, _| {});
     }
+
+    fn at_last_barrier(&self) -> MemoryDelta {
+        let mut image = MemoryDelta { size_bytes: self.size_bytes as u64, ..MemoryDelta::default() };
+        let pages_per_chunk = CHUNK_BYTES / PAGE_BYTES;
+        for (chunk_index, chunk) in self.chunks.iter().enumerate() {
+            let Some(chunk) = chunk else { continue };
+            for (page_index, page) in chunk.chunks_exact(PAGE_BYTES).enumerate() {
+                if *page != ZERO_PAGE {
+                    let number = chunk_index * pages_per_chunk + page_index;
+                    image.pages.push(u32::try_from(number).expect("a linear memory is below 16 TiB"));
+                    image.data.extend_from_slice(page);
+                }
+            }
+        }
+        image
+    }
 }
 
 #[cfg(test)]
@@ -126,6 +142,23 @@ mod tests {
         assert!(tracker.take(&memory).pages.is_empty());
         memory[5 * PAGE_BYTES] = 8;
         assert_eq!(tracker.take(&memory).pages, [5]);
+    }
+
+    #[test]
+    fn the_memory_of_the_last_barrier_can_be_had_and_the_next_take_goes_on_from_there() {
+        let mut tracker = ShadowTracker::new();
+        assert_eq!(tracker.at_last_barrier(), MemoryDelta::default());
+        let mut memory = vec![0; 40 * PAGE_BYTES];
+        memory[3 * PAGE_BYTES] = 1;
+        memory[39 * PAGE_BYTES] = 2;
+        let taken = tracker.take(&memory);
+        memory[7 * PAGE_BYTES] = 3;
+        memory.resize(48 * PAGE_BYTES, 9);
+        assert_eq!(tracker.at_last_barrier(), taken);
+        let mut other = vec![0; 40 * PAGE_BYTES];
+        other[3 * PAGE_BYTES] = 1;
+        assert_eq!(tracker.take(&other).pages, [39], "another memory takes the place of the one that was given up");
+        assert_eq!(tracker.at_last_barrier().pages, [3]);
     }
 
     #[test]

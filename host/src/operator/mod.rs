@@ -2,29 +2,41 @@
 //!
 //! Everything here belongs to one worker thread. A shard's instance moves into each call and comes back only from one that
 //! succeeded. Output goes into the operator's own outbox; while that does not fit on its lanes the operator takes nothing in,
-//! so what is parked is bounded by one call. Next room: [`crate::plugin`].
+//! so what is parked is bounded by one call. Next rooms: `undo`, what happens when a call fails; [`crate::plugin`].
+
+mod letters;
+mod outcomes;
+mod search;
+mod undo;
+
+pub use undo::{Undo, UndoLimits};
 
 use crate::align::{Aligned, Alignment};
 use crate::checkpoint::record::ShardState;
-use crate::columns::{Batch, Column};
+use crate::columns::Column;
 use crate::config::model::OnRejected;
-use crate::dead_letter::DeadLetters;
 use crate::decode::columns::ColumnDecoder;
 use crate::error::JobError;
 use crate::exchange::{Inbox, LaneIndex, LaneSender};
 use crate::ids::{CheckpointId, OperatorIndex, PortIndex, ShardId, Watermark};
 use crate::message::{Message, Rows, Target};
-use crate::outlet::{Outbox, Outlet, RowsOf, copied};
-use crate::plugin::{Input, Instance, Outcome, PluginError, Rejection};
+use crate::outlet::{Outbox, Outlet};
+use crate::plugin::{FailedCall, Instance, Outcome, PluginError, Rejection};
 use crate::probe;
 use crate::state::snapshot::InstanceDelta;
 use crate::watermark::InputWatermarks;
+use letters::{range_of, time_of, without};
+use search::{Caller, Given, input};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use undo::Place;
 
 /// At most this long after it rose, a watermark is told to readers that got no batch to carry it.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
+
+/// How soon an operator that waits for a barrier to be on its way looks again.
+const FULL_NAP: Duration = Duration::from_millis(1);
 
 /// A plugin that asks for `advance` so many times in a row without emitting anything is taken to be stuck.
 const FRUITLESS_ADVANCES_MAX: u32 = 100_000;
@@ -58,7 +70,7 @@ pub struct Shard {
 pub struct Outputs {
     /// By output port.
     pub outlets: Vec<Outlet>,
-    /// To the dead-letter sink, if rejected rows go there.
+    /// To the dead-letter sink, if rejected rows go there, or records on which the plugin fails.
     pub dead_letters: Option<LaneSender>,
 }
 
@@ -80,6 +92,8 @@ pub struct Parts {
     pub outputs: Outputs,
     /// What happens to a rejected row.
     pub on_rejected: OnRejected,
+    /// If records on which the plugin fails become dead letters.
+    pub undo: Option<Undo>,
 }
 
 /// One operator's shards on one worker.
@@ -99,6 +113,7 @@ pub struct Operator {
     outbox: Outbox,
     dead_letters: Option<LaneSender>,
     on_rejected: OnRejected,
+    undo: Option<Undo>,
     /// Local shards whose `advance` is due, each once.
     due: VecDeque<usize>,
     /// What this operator on this worker promises its readers.
@@ -111,7 +126,7 @@ pub struct Operator {
 pub enum Step {
     /// Nothing to do.
     Idle,
-    /// Output waits for room; nothing was taken in.
+    /// Output waits for room, or what is kept for an undo for a barrier; nothing was taken in.
     Parked,
     /// Something was done.
     Worked,
@@ -151,6 +166,7 @@ impl Operator {
             outbox: Outbox::default(),
             dead_letters: parts.outputs.dead_letters,
             on_rejected: parts.on_rejected,
+            undo: parts.undo,
             due: VecDeque::new(),
             watermark,
             announced: Watermark::START,
@@ -166,6 +182,9 @@ impl Operator {
         if let Some(local) = self.due.pop_front() {
             self.advance(local)?;
             return Ok(Step::Worked);
+        }
+        if self.undo.as_ref().is_some_and(Undo::is_full) {
+            return Ok(Step::Parked);
         }
         let alignment = &self.alignment;
         let Some((at, message)) = inbox.receive(&self.lanes, self.next_lane, |at| !alignment.blocked(at)) else {
@@ -210,6 +229,9 @@ impl Operator {
         }
         if !self.outbox.is_empty() {
             return Some(Duration::ZERO);
+        }
+        if self.undo.as_ref().is_some_and(Undo::is_full) {
+            return Some(FULL_NAP);
         }
         let is_behind = self.watermark > self.announced;
         let is_waiting = self.outlets.iter().any(Outlet::is_waiting);
@@ -258,35 +280,48 @@ impl Operator {
             }
             self.raise(local, from, watermark);
         }
+        if let Some(undo) = &mut self.undo {
+            undo.count(&rows.batch);
+        }
         self.promise();
         Ok(())
     }
 
     fn process(&mut self, local: usize, port: PortIndex, rows: &Rows, columns: &[Column]) -> Result<(), JobError> {
-        let own = self.decoders[port.index()].own();
-        let batch: &Batch = &rows.batch;
-        let input = Input {
-            rows: batch.rows(),
-            keys: own.keys.then_some(&batch.keys),
-            values: own.values.then_some(&batch.values),
-            timestamps: &batch.timestamps,
-            headers: if own.headers { batch.headers.as_ref() } else { None },
-            columns,
+        let shard = &mut self.shards[local];
+        let watermark = shard.watermarks.watermark();
+        let instance = shard.instance.take().expect("an instance is missing only after a failed call");
+        let called = instance.process(port, watermark, &input(&self.decoders[port.index()], &rows.batch, columns));
+        let (instance, outcome) = match called {
+            Ok((instance, outcome)) => {
+                if let Some(undo) = &mut self.undo {
+                    undo.keep(local, Given { port, watermark, batch: Arc::clone(&rows.batch) }, &outcome);
+                }
+                (instance, outcome)
+            }
+            Err(failed) => self.undo(local, Given { port, watermark, batch: Arc::clone(&rows.batch) }, failed)?,
         };
         let shard = &mut self.shards[local];
-        let instance = shard.instance.take().expect("an instance is missing only after a failed call");
-        let called = instance.process(port, shard.watermarks.watermark(), &input);
-        let (instance, outcome) = called.map_err(|cause| JobError::OperatorFailed {
-            operator: self.name.to_string(),
-            input: range_of(batch),
-            cause,
-        })?;
         shard.instance = Some(instance);
         shard.next_advance = outcome.next_advance;
         if is_due(outcome.next_advance, shard.watermarks.watermark()) && !self.due.contains(&local) {
             self.due.push_back(local);
         }
         self.emit(local, Some(rows), outcome)
+    }
+
+    /// Takes a failed call back and goes on without the records at fault, which become dead letters; or ends the job.
+    #[cold]
+    fn undo(&mut self, local: usize, given: Given, failed: FailedCall) -> Result<(Instance, Outcome), JobError> {
+        let batch = Arc::clone(&given.batch);
+        let Some(undo) = &mut self.undo else {
+            let (operator, input) = (self.name.to_string(), range_of(&batch));
+            return Err(JobError::OperatorFailed { operator, input, cause: failed.error });
+        };
+        let place = Place { operator: &self.name, shard: self.shards[local].id, local };
+        let undone = undo.undo(&mut Caller::new(&mut self.decoders), place, given, failed)?;
+        self.bury(&batch, undone.poison.iter().map(|poison| (poison.row, poison.reason())));
+        Ok((undone.instance, undone.outcome))
     }
 
     fn advance(&mut self, local: usize) -> Result<(), JobError> {
@@ -298,7 +333,10 @@ impl Operator {
             input: format!("`advance` to {}", time_of(watermark)),
             cause,
         };
-        let (instance, outcome) = instance.advance(watermark).map_err(failed)?;
+        let (instance, outcome) = instance.advance(watermark).map_err(|call| failed(call.error))?;
+        if let Some(undo) = &mut self.undo {
+            undo.keep_advance(local, watermark, &outcome);
+        }
         shard.instance = Some(instance);
         shard.next_advance = outcome.next_advance;
         shard.fruitless = if outcome.outputs.is_empty() { shard.fruitless + 1 } else { 0 };
@@ -372,44 +410,6 @@ impl Operator {
         }
     }
 
-    fn refuse(&mut self, rows: &Rows, rejections: &[Rejection]) -> Result<(), JobError> {
-        let batch = &rows.batch;
-        let mut letters = DeadLetters::default();
-        for rejection in rejections {
-            if self.on_rejected == OnRejected::Fail {
-                return Err(self.rejected(batch, rejection));
-            }
-            let only = Rows { batch: Arc::clone(batch), selection: Some(Arc::from([rejection.row])) };
-            let reason = format!("{}: {}", rejection.code, rejection.reason);
-            let mut headers = Vec::new();
-            for row in RowsOf::new(&only) {
-                letters.push(row.record(&mut headers), &self.name, &reason);
-            }
-        }
-        if let (Some(lane), Some(rows)) = (&self.dead_letters, letters.take()) {
-            let shard = Target::Shard(ShardId(0));
-            self.outbox.push(lane, Message::Rows { shard, rows, watermark: self.watermark });
-        }
-        Ok(())
-    }
-
-    fn rejected(&self, batch: &Batch, rejection: &Rejection) -> JobError {
-        let row = rejection.row as usize;
-        let position = match &batch.origins {
-            None => format!("row {row} of a batch that another operator emitted"),
-            Some(origins) => {
-                let (split, offset) = origins.get(row);
-                split.position(offset)
-            }
-        };
-        JobError::Rejected {
-            operator: self.name.to_string(),
-            position,
-            code: rejection.code.clone(),
-            reason: rejection.reason.clone(),
-        }
-    }
-
     fn capture(&mut self, id: CheckpointId) -> Result<Captured, JobError> {
         probe::reached("capturing");
         for outlet in &mut self.outlets {
@@ -433,6 +433,9 @@ impl Operator {
             };
             shards.push((shard.id, state, delta));
         }
+        if let Some(undo) = &mut self.undo {
+            undo.captured(id);
+        }
         self.alignment.release(id);
         probe::reached("captured");
         Ok(Captured { id, operator: self.index, shards, memory_bytes })
@@ -443,33 +446,4 @@ impl Operator {
 /// of the input there is nothing left to wait for.
 fn is_due(next_advance: Option<i64>, watermark: Watermark) -> bool {
     next_advance.is_some_and(|next| next <= watermark.0 && next != i64::MAX)
-}
-
-/// A batch in words: where its first and its last record were read.
-#[cold]
-fn range_of(batch: &Batch) -> String {
-    let rows = batch.rows();
-    let Some(origins) = batch.origins.as_ref().filter(|_| rows > 0) else {
-        return format!("a batch of `{rows}` records that another operator emitted");
-    };
-    let position = |row| {
-        let (split, offset) = origins.get(row);
-        split.position(offset)
-    };
-    match rows {
-        1 => format!("the record at `{}`", position(0)),
-        _ => format!("one of `{rows}` records, the first at `{}`, the last at `{}`", position(0), position(rows - 1)),
-    }
-}
-
-#[cold]
-fn time_of(watermark: Watermark) -> String {
-    if watermark == Watermark::END { "the end of the input".to_owned() } else { format!("watermark `{}`", watermark.0) }
-}
-
-/// The rows that were not rejected, copied: for the rare batch with a row whose columns cannot be decoded.
-fn without(rows: &Rows, rejections: &[Rejection]) -> Rows {
-    let is_kept = |row: &u32| rejections.binary_search_by_key(row, |rejection| rejection.row).is_err();
-    let keep: Arc<[u32]> = (0..rows.batch.rows() as u32).filter(is_kept).collect();
-    copied(&Rows { batch: Arc::clone(&rows.batch), selection: Some(keep) })
 }
