@@ -103,6 +103,8 @@
     (i64.store (i32.const 1032) (local.get $sum))
     (i64.store (i32.const 1024) (i64.add (i64.load (i32.const 1024)) (i64.extend_i32_u (local.get $rows))))
     (global.set $calls (i64.add (global.get $calls) (i64.const 1)))
+    ;; A batch of 13 is a trap in the middle of the work.
+    (if (i32.eq (local.get $rows) (i32.const 13)) (then unreachable))
     (call $clear)
     (if (i32.eq (local.get $mode) (i32.const 112)) (then (return (i32.const 2048))))
     (global.set $float32 (f32.mul (global.get $float32) (f32.const 1.25)))

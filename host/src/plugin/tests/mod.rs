@@ -4,6 +4,7 @@ mod calls;
 mod outcome;
 mod refusals;
 mod restore;
+mod undo;
 
 use super::{Engine, Input, Instance, InstanceOptions, Outcome, Plugin, contract};
 use crate::columns::BytesColumn;

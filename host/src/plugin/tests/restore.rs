@@ -8,7 +8,7 @@ use crate::state::snapshot::{GlobalValue, InstanceDelta, InstanceImage, MemoryDe
 use std::collections::BTreeMap;
 
 /// The image after another delta, as the store folds it.
-fn fold(image: &mut InstanceImage, delta: &InstanceDelta) {
+pub(super) fn fold(image: &mut InstanceImage, delta: &InstanceDelta) {
     image.memories.resize_with(delta.memories.len(), MemoryDelta::default);
     for (memory, delta) in image.memories.iter_mut().zip(&delta.memories) {
         let mut pages: BTreeMap<u32, &[u8]> =
@@ -22,7 +22,7 @@ fn fold(image: &mut InstanceImage, delta: &InstanceDelta) {
 }
 
 /// Calls with batches of several sizes and an advance; returns what came out.
-fn run(mut instance: Instance, calls: std::ops::Range<i64>) -> (Instance, Vec<Batch>) {
+pub(super) fn run(mut instance: Instance, calls: std::ops::Range<i64>) -> (Instance, Vec<Batch>) {
     let mut outputs = Vec::new();
     for call in calls {
         let rows = usize::try_from(call % 7).unwrap() * 100 + 1;
@@ -35,7 +35,7 @@ fn run(mut instance: Instance, calls: std::ops::Range<i64>) -> (Instance, Vec<Ba
     (instance, outputs)
 }
 
-fn assert_same(left: &[Batch], right: &[Batch]) {
+pub(super) fn assert_same(left: &[Batch], right: &[Batch]) {
     assert_eq!(left.len(), right.len());
     for (left, right) in left.iter().zip(right) {
         assert_eq!(left.values, right.values);

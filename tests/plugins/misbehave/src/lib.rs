@@ -1,10 +1,12 @@
-//! An operator that breaks the rules, in a way that its configuration picks; otherwise it forwards every record.
+//! An operator that breaks the rules, in a way that its configuration picks; otherwise it forwards every record, or counts.
 //!
 //! It implements the contract's raw exports, because the SDK would not let it return what some modes return. One input
-//! port `main`, one output port `out`. Next room: `malformed`, for outcomes that a host must refuse.
+//! port `main`, one output port `out`. Next rooms: `malformed`, for outcomes that a host must refuse; `counting`.
 
+mod counting;
 mod malformed;
 
+use counting::Counts;
 use serde::Deserialize;
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -23,6 +25,9 @@ pub struct Config {
     pub at_record: u64,
     /// If given, it does so at records whose value contains this word instead.
     pub word: Option<String>,
+    /// Instead of forwarding a record, emit `{"count":N,"was":VALUE}`: the how many-th of its key it is.
+    #[serde(default)]
+    pub count: bool,
     /// Rounds of arithmetic for each record in `slow`: a million are about a millisecond.
     #[serde(default = "many")]
     pub rounds: u64,
@@ -54,6 +59,8 @@ pub enum Mode {
     ErrInOpen,
     /// `process` panics at the record.
     TrapInProcess,
+    /// `process` panics at the record if its batch has others.
+    TrapInBatches,
     /// `process` returns an error at the record.
     ErrInProcess,
     /// `advance` panics.
@@ -109,6 +116,7 @@ pub enum Mode {
 pub struct Misbehave {
     config: Config,
     records: u64,
+    counts: Counts,
     hoard: Vec<Vec<u8>>,
 }
 
@@ -117,6 +125,9 @@ impl Misbehave {
     pub fn describe(config: &str) -> Result<types::Description, String> {
         let config: Config = parse_configuration(config).map_err(|error| error.to_string())?;
         let mut columns = vec![types::ColumnSpec { name: "@value".to_owned(), kind: types::ColumnKind::Bytes }];
+        if config.count {
+            columns.push(types::ColumnSpec { name: "@key".to_owned(), kind: types::ColumnKind::Bytes });
+        }
         let mut settings = Vec::new();
         match config.mode {
             Mode::TrapInDescribe => panic!("told to trap in describe"),
@@ -141,7 +152,7 @@ impl Misbehave {
         match config.mode {
             Mode::TrapInOpen => panic!("told to trap in open"),
             Mode::ErrInOpen => Err("told to fail in open".to_owned()),
-            _ => Ok(Misbehave { config, records: 0, hoard: Vec::new() }),
+            _ => Ok(Misbehave { config, records: 0, counts: Counts::default(), hoard: Vec::new() }),
         }
     }
 
@@ -160,6 +171,7 @@ impl Misbehave {
             }
             match self.config.mode {
                 Mode::TrapInProcess => panic!("told to trap at record {}", self.records),
+                Mode::TrapInBatches if batch.rows > 1 => panic!("told to trap in a batch of {}", batch.rows),
                 Mode::ErrInProcess => return Err(format!("told to fail at record {}", self.records)),
                 Mode::LoopForever => burn(u64::MAX),
                 Mode::EatMemory => self.eat_memory(),
@@ -179,7 +191,11 @@ impl Misbehave {
             };
             forwarded.push(row);
         }
-        outcome.forwards.push(types::Forward { port: 0, rows: forwarded });
+        if self.config.count {
+            outcome.outputs.push(types::PortBatch { port: 0, batch: self.counts.count(batch, &forwarded) });
+        } else {
+            outcome.forwards.push(types::Forward { port: 0, rows: forwarded });
+        }
         outcome.next_advance = Some(if self.advances() { i64::MIN } else { i64::MAX });
         Ok(outcome)
     }
@@ -218,9 +234,14 @@ impl Misbehave {
 }
 
 fn value(batch: &types::Batch, row: usize) -> &[u8] {
-    let Some(values) = &batch.values else { return &[] };
-    let start = if row == 0 { 0 } else { values.ends[row - 1] as usize };
-    &values.arena[start..values.ends[row] as usize]
+    bytes_of(batch.values.as_ref(), row)
+}
+
+/// A row's bytes; nothing where there is no such column.
+fn bytes_of(column: Option<&types::BytesColumn>, row: usize) -> &[u8] {
+    let Some(column) = column else { return &[] };
+    let start = if row == 0 { 0 } else { column.ends[row - 1] as usize };
+    &column.arena[start..column.ends[row] as usize]
 }
 
 fn burn(rounds: u64) -> u64 {

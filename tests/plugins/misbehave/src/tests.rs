@@ -48,6 +48,23 @@ fn a_rejected_record_is_not_forwarded() {
 }
 
 #[test]
+fn a_batch_of_one_is_no_trap_where_only_batches_are() {
+    let mut alone = Misbehave::open(r#"{"mode":"trap_in_batches","word":"poison"}"#).unwrap();
+    assert_eq!(alone.process(&batch(&["poison"])).unwrap().forwards[0].rows, [0]);
+    let config = r#"{"mode":"trap_in_batches","word":"poison"}"#;
+    assert!(std::panic::catch_unwind(|| process(config)).is_err());
+}
+
+#[test]
+fn counted_records_are_emitted_with_their_counts() {
+    let outcome = process(r#"{"mode":"reject","word":"poison","count":true}"#).unwrap();
+    let values = outcome.outputs[0].batch.values.as_ref().unwrap();
+    let text = std::str::from_utf8(&values.arena).unwrap();
+    assert_eq!(text, r#"{"count":1,"was":good}{"count":2,"was":good}"#);
+    assert!(outcome.forwards.is_empty());
+}
+
+#[test]
 fn slow_is_right_in_what_it_does() {
     let outcome = process(r#"{"mode":"slow","rounds":10}"#).unwrap();
     assert_eq!(outcome.forwards[0].rows, [0, 1, 2]);
