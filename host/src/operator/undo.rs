@@ -15,7 +15,7 @@
 //!
 //! It knows no lanes and no sinks. Next rooms: [`super::search`], [`super::letters`].
 
-use super::letters::{range_of, time_of};
+use super::letters::{position_of, range_of, time_of};
 use super::outcomes::digest;
 use super::search::{Caller, Found, Given, Poison, search};
 use crate::checkpoint::early::EarlyBarrier;
@@ -188,10 +188,12 @@ impl Undo {
             } else {
                 return Ok(poison);
             };
-            let input = range_of(&given.batch);
-            Err(JobError::TooManyFailures { operator: place.operator.to_owned(), limit, input, cause: poison.cause })
+            let position = position_of(&given.batch, poison.row);
+            let input = format!("the record at `{position}`, past its limit of {limit}");
+            Err(JobError::TooManyFailures { operator: place.operator.to_owned(), input, cause: poison.cause })
         })?;
         self.spent += began.elapsed();
+        probe::reached("undone");
         Ok(self.undone(place, given, found))
     }
 
