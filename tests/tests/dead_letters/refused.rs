@@ -33,8 +33,9 @@ fn more_poison_than_allowed_between_two_checkpoints_ends_the_job() {
     let poison = [10, 20, 1030, 1040, 2060, 2070];
     let five = Counting { operator: "max_dead_letters = 5", ..ONE_INTERVAL };
     let letters = Letters::new(&five, 5000, poison);
-    let said =
-        ["operator `count` failed again on one of `1024` records", "past its limit of `5` records", "it trapped"];
+    let offset: usize = letters.lines[..2070].iter().map(|line| line.len() + 1).sum();
+    let place = format!("lines.jsonl@{offset}`, past its limit of `5` records");
+    let said = ["operator `count` failed again on the record at `", place.as_str(), "it trapped"];
     letters.scene.run().expect_refusal("six, where five may be", 1, &said);
     assert!(letters.output().counts.is_empty() && letters.output().dead.is_empty(), "nothing was committed");
     // The limit is part of no state: a new start may have another.
