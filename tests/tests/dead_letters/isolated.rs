@@ -35,6 +35,7 @@ fn the_first_record_of_all_and_the_last_one_are_found() {
 #[test]
 fn every_way_to_fail_is_a_dead_letter_with_its_reason() {
     let ways = [
+        ("trap_in_process", "", "told to trap at record"),
         ("err_in_process", "", "error: it returned an error: told to fail at record"),
         ("stack_overflow", "", "used up by endless recursion"),
         ("eat_memory", "memory = \"16MiB\"", "the limit is 16777216 bytes"),
