@@ -72,15 +72,13 @@ pub enum JobError {
     },
     /// More records than allowed made the plugin fail.
     #[error(
-        "operator `{operator}` failed again on {input}, past its limit of {limit}; the last checkpoint is intact. So many \
+        "operator `{operator}` failed again on {input}; the last checkpoint is intact. So many \
          failures are a bug of the plugin, or input that it was not written for: mend one of them, or raise the limit"
     )]
     TooManyFailures {
         /// The operator's name.
         operator: String,
-        /// The limit and its setting.
-        limit: String,
-        /// What it was given: which records.
+        /// What it was given: which record; then the limit and its setting.
         input: String,
         /// What happened.
         #[source]

@@ -5,7 +5,7 @@
 //! each stands at one place of the host.
 
 /// Every fail point, in the order of a job's life. A name in `-ing` comes before its step, the others after it.
-pub const POINTS: [&str; 79] = [
+pub const POINTS: [&str; 82] = [
     // A start, the first one of a store too.
     "store-made",
     "store-named",
@@ -47,6 +47,10 @@ pub const POINTS: [&str; 79] = [
     "staging-reset",
     "staging-writing",
     "staging-written",
+    // A call that failed.
+    "undoing",
+    "repeated",
+    "undone",
     // A checkpoint, to PREPARED.
     "inject",
     "injected",
@@ -130,7 +134,7 @@ pub fn distorted(name: &'static str, value: u64) -> u64 {
 /// The value as it is.
 #[cfg(not(feature = "fail-points"))]
 #[inline]
-pub fn distorted(_name: &'static str, value: u64) -> u64 {
+pub const fn distorted(_name: &'static str, value: u64) -> u64 {
     value
 }
 

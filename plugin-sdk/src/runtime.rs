@@ -56,7 +56,7 @@ impl<O: Operator> Instance<O> {
     }
 }
 
-/// A panic becomes a trap, which carries no text: the text goes to the host's log before.
+/// A panic becomes a trap, which carries no text: the text goes to the host before, into its log, its error and dead letters.
 fn report_panics() {
     #[cfg(target_arch = "wasm32")]
     std::panic::set_hook(Box::new(|panic| crate::host::log(crate::host::Level::Error, &panic.to_string())));

@@ -78,6 +78,11 @@ struct Dag {
 
 impl Dag {
     fn new() -> Dag {
+        Dag::changed(|job| job)
+    }
+
+    /// With another job file.
+    fn changed(change: impl FnOnce(String) -> String) -> Dag {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let scene = Scene::new(env!("CARGO_BIN_EXE_tidegate-probed"));
         let (payments, rules) = (payments(), rules());
@@ -94,7 +99,7 @@ impl Dag {
         fs::write(scene.path("rules.jsonl"), lines).expect("rules are written");
         let topic = format!("joined-{number}");
         broker::shared().create_topic(&topic, 3, &[]);
-        scene.write_job(&job(number, &topic));
+        scene.write_job(&change(job(number, &topic)));
         Dag { scene, topic, expected: expected(&payments, &rules) }
     }
 
@@ -311,4 +316,26 @@ fn kills_lose_and_double_nothing() {
     assert!(hits >= 5, "only {hits} kills hit");
     dag.scene.run().expect_success("after the kills");
     dag.expect_exact("after the kills");
+}
+
+#[test]
+fn operators_that_wait_for_early_checkpoints_do_not_wait_for_each_other() {
+    // Each operator may keep less than two batches a worker for an undo, and no checkpoint comes by itself.
+    let dag = Dag::changed(|job| {
+        let job = job.replace("interval = \"20ms\"", "interval = \"5m\"");
+        let job = job.replace("[limits]", "[limits]\nundo = \"80KiB\"");
+        let job = job.replace("plugin = ", "on_error = \"dead-letter\"\nplugin = ");
+        job + "\n[sink.dead]\nkind = \"file\"\npath = \"dead.jsonl\"\nfrom = [\"dead-letters\"]\n"
+    });
+    let run = dag.scene.run();
+    run.expect_success("with early checkpoints");
+    dag.expect_exact("with early checkpoints");
+    assert_eq!(dag.lines("dead.jsonl"), Vec::<String>::new());
+    let last: u64 = run
+        .log
+        .split("checkpoint=")
+        .filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
+        .max()
+        .expect("the host says at which checkpoint it ended");
+    assert!(last > 20, "only {last} checkpoints");
 }

@@ -153,22 +153,17 @@ impl Protocol {
         }
     }
 
-    /// Whether the pause after the last checkpoint is over.
-    fn is_rested(&self, now_ms: u64) -> bool {
-        now_ms.saturating_sub(self.ended_ms) >= self.schedule.min_pause_ms
-    }
-
-    /// While one is in flight the wish is forgotten: whoever still has it then repeats it.
+    /// While one is in flight the wish is forgotten: whoever still has it then repeats it. The pause between two does not
+    /// count, because it is for work, and who wishes may have to stand still.
     fn wanted(&mut self, now_ms: u64) -> Option<Action> {
-        let may = self.phase == Phase::Idle && self.is_rested(now_ms);
-        may.then(|| self.inject(now_ms, CheckpointKind::Periodic))
+        (self.phase == Phase::Idle).then(|| self.inject(now_ms, CheckpointKind::Periodic))
     }
 
     fn tick(&mut self, now_ms: u64, is_active: bool) -> Option<Action> {
         let since_barrier = now_ms.saturating_sub(self.barrier_ms);
         match self.phase {
             Phase::Idle => {
-                let is_rested = self.is_rested(now_ms);
+                let is_rested = now_ms.saturating_sub(self.ended_ms) >= self.schedule.min_pause_ms;
                 let is_wanted = is_active || since_barrier >= self.schedule.idle_max_ms;
                 let is_due = since_barrier >= self.schedule.interval_ms && is_rested && is_wanted;
                 is_due.then(|| self.inject(now_ms, CheckpointKind::Periodic))
@@ -283,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_wanted_comes_before_its_time_but_not_before_the_pause_is_over() {
+    fn one_that_is_wanted_comes_before_its_time_but_after_the_one_in_flight() {
         let mut protocol = protocol();
         let (one, two) = (CheckpointId(1), CheckpointId(2));
         assert_eq!(protocol.on(300, Event::Wanted), Some(Action::Inject(one)));
@@ -291,8 +286,8 @@ mod tests {
         collect(&mut protocol, one);
         protocol.on(320, Event::Prepared(one));
         assert_eq!(protocol.on(330, Event::Decided(one)), None);
-        assert_eq!(protocol.on(529, Event::Wanted), None);
-        assert_eq!(protocol.on(530, Event::Wanted), Some(Action::Inject(two)));
+        assert_eq!(protocol.on(331, Event::Tick { is_active: true }), None, "the wish was forgotten");
+        assert_eq!(protocol.on(332, Event::Wanted), Some(Action::Inject(two)));
     }
 
     #[test]

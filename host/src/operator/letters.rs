@@ -42,17 +42,9 @@ impl Operator {
     }
 
     fn rejected(&self, batch: &Batch, rejection: &Rejection) -> JobError {
-        let row = rejection.row as usize;
-        let position = match &batch.origins {
-            None => format!("row {row} of a batch that another operator emitted"),
-            Some(origins) => {
-                let (split, offset) = origins.get(row);
-                split.position(offset)
-            }
-        };
         JobError::Rejected {
             operator: self.name.to_string(),
-            position,
+            position: position_of(batch, rejection.row),
             code: rejection.code.clone(),
             reason: rejection.reason.clone(),
         }
@@ -65,6 +57,17 @@ impl Poison {
         match &self.cause {
             PluginError::Call { what, .. } => format!("error: {what}"),
             other => format!("error: {other}"),
+        }
+    }
+}
+
+/// Where a record was read.
+pub(super) fn position_of(batch: &Batch, row: u32) -> String {
+    match &batch.origins {
+        None => format!("row {row} of a batch that another operator emitted"),
+        Some(origins) => {
+            let (split, offset) = origins.get(row as usize);
+            split.position(offset)
         }
     }
 }

@@ -203,6 +203,6 @@ impl Search<'_> {
 }
 
 /// What happened, without the backtrace: an endless loop is interrupted at any of its places.
-fn headline(error: &PluginError) -> String {
+pub(super) fn headline(error: &PluginError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }

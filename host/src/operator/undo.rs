@@ -15,9 +15,9 @@
 //!
 //! It knows no lanes and no sinks. Next rooms: [`super::search`], [`super::letters`].
 
-use super::letters::{range_of, time_of};
+use super::letters::{position_of, range_of, time_of};
 use super::outcomes::digest;
-use super::search::{Caller, Found, Given, Poison, search};
+use super::search::{Caller, Found, Given, Poison, headline, search};
 use crate::checkpoint::early::EarlyBarrier;
 use crate::columns::Batch;
 use crate::error::JobError;
@@ -166,7 +166,8 @@ impl Undo {
     ) -> Result<Undone, JobError> {
         let began = Instant::now();
         let FailedCall { error, remains } = failed;
-        tracing::warn!(operator = place.operator, shard = place.shard.0, %error, "a call failed; looking for the record");
+        // The words name operator and shard; the backtrace goes with the dead letter.
+        tracing::warn!(error = headline(&error), "a call failed; looking for the record");
         probe::reached("undoing");
         let history = &mut self.histories[place.local];
         let mut instance = match &history.begin {
@@ -188,10 +189,12 @@ impl Undo {
             } else {
                 return Ok(poison);
             };
-            let input = range_of(&given.batch);
-            Err(JobError::TooManyFailures { operator: place.operator.to_owned(), limit, input, cause: poison.cause })
+            let position = position_of(&given.batch, poison.row);
+            let input = format!("the record at `{position}`, past its limit of {limit}");
+            Err(JobError::TooManyFailures { operator: place.operator.to_owned(), input, cause: poison.cause })
         })?;
         self.spent += began.elapsed();
+        probe::reached("undone");
         Ok(self.undone(place, given, found))
     }
 

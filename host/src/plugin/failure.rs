@@ -1,4 +1,4 @@
-//! What a failed call is in words: the reason first, then the guest's backtrace.
+//! What a failed call is in words: the reason first, what the guest said last, then its backtrace.
 //!
 //! Next room: `instance`.
 
@@ -38,6 +38,10 @@ pub(super) fn text(error: &wasmtime::Error, state: &HostState, timeout: Duration
     };
     if let Some(refusal) = state.limits.refusal() {
         let _ = write!(text, "; {refusal}");
+    }
+    // Quoted, since it is the author's text: a line end in it would look like one of ours.
+    if let Some(said) = state.said() {
+        let _ = write!(text, "; it said {said:?}");
     }
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         push_backtrace(&mut text, backtrace);

@@ -14,6 +14,8 @@ const LOG_MESSAGE_BYTES_MAX: usize = 2048;
 const LOG_LINES_PER_WINDOW: u32 = 50;
 /// The interval for which log lines are counted.
 const LOG_WINDOW: Duration = Duration::from_secs(1);
+/// What is kept of the last error line of a call, in bytes.
+const SAID_BYTES_MAX: usize = 512;
 /// Counters of one instance; further names are dropped with a warning.
 const COUNTERS_MAX: usize = 64;
 /// A longer name of a counter is cut, in bytes.
@@ -25,6 +27,8 @@ pub(super) struct HostState {
     operator: String,
     shard: u16,
     log: LogWindow,
+    /// The last line with level error of the call that runs: before a trap it is the panic's text.
+    said: Option<String>,
     counters: Vec<(String, u64)>,
     counters_full: bool,
 }
@@ -37,9 +41,21 @@ impl HostState {
             operator: operator.to_owned(),
             shard,
             log: LogWindow { start: None, lines: 0, dropped: 0 },
+            said: None,
             counters: Vec::new(),
             counters_full: false,
         }
+    }
+
+    /// Says that a call begins.
+    #[inline]
+    pub(super) fn begin_call(&mut self) {
+        self.said = None;
+    }
+
+    /// The last line with level error that the call logged, if it did.
+    pub(super) fn said(&self) -> Option<&str> {
+        self.said.as_deref()
     }
 
     /// The counters' increments since the last call, by name.
@@ -131,6 +147,9 @@ impl types::Host for HostState {}
 impl host::Host for HostState {
     /// Control characters are escaped: a plugin cannot forge lines of the host's log.
     fn log(&mut self, level: host::Level, message: String) {
+        if level == host::Level::Error {
+            self.said = Some(cut(&message, SAID_BYTES_MAX).to_owned());
+        }
         let (admitted, dropped) = self.log.admit(Instant::now());
         let (operator, shard) = (self.operator.as_str(), self.shard);
         if dropped > 0 {
@@ -187,6 +206,18 @@ mod tests {
             state.count(name.to_string(), 1);
         }
         assert_eq!(state.take_counters().len(), COUNTERS_MAX - 1);
+    }
+
+    #[test]
+    fn the_last_error_line_of_a_call_is_remembered_until_the_next_call() {
+        let mut state = HostState::new("o", 0, 0);
+        state.log(host::Level::Error, "é".repeat(SAID_BYTES_MAX));
+        assert_eq!(state.said().map(str::len), Some(SAID_BYTES_MAX));
+        state.log(host::Level::Info, "no error".to_owned());
+        state.log(host::Level::Error, "panicked".to_owned());
+        assert_eq!(state.said(), Some("panicked"));
+        state.begin_call();
+        assert_eq!(state.said(), None);
     }
 
     #[test]

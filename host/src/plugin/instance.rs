@@ -242,7 +242,9 @@ impl Live {
     #[inline]
     fn arm(&mut self) {
         let ticks = ticks(self.timeout);
-        self.isolated.store().set_epoch_deadline(ticks);
+        let store = self.isolated.store();
+        store.set_epoch_deadline(ticks);
+        store.data_mut().begin_call();
     }
 
     /// What a call returned, checked.

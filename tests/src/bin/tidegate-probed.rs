@@ -2,9 +2,8 @@
 //!
 //! `TIDEGATE_KILL_AT=prepared:3` kills it (SIGKILL) when the moment `prepared` is reached for the third time;
 //! `TIDEGATE_STOP_AT=prepared:3` stops it (SIGSTOP) there, and it goes on when somebody lets it (SIGCONT). Several moments are
-//! separated by commas.
-//! `TIDEGATE_DISTORT=repeat` makes the value of this name another than was computed. Without the variables it is the host.
-//! Next room: `tidegate::probe`.
+//! separated by commas. `TIDEGATE_DISTORT=repeat` makes the value of this name another than was computed. Without the variables
+//! it is the host. Next room: `tidegate::probe`.
 
 use std::process::ExitCode;
 use std::sync::OnceLock;

@@ -99,7 +99,7 @@ pub(crate) static CHECKPOINT: Section = Section {
             "min_pause",
             duration(Duration::ZERO, DAY),
             Absent::Value("0s"),
-            "At least this long from the end of one checkpoint to the next barrier.",
+            "At least this long from the end of one checkpoint to the next barrier, but where `undo` of `[limits]` wants one.",
         ),
         key(
             "timeout",

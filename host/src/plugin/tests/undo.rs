@@ -39,7 +39,7 @@ fn at_the_last_barrier_it_repeats_its_calls_and_captures_what_one_that_never_fai
         let (mut healthy, expected) = run(begin(), 10..16);
         let (failing, first) = run(begin(), 10..13);
         let mut back = fail(failing).at_last_barrier().unwrap();
-        back.set_call_timeout(std::time::Duration::from_secs(60));
+        back.set_call_timeout(std::time::Duration::from_mins(1));
         let (back, repeated) = run(back, 10..13);
         assert_same(&first, &repeated);
         let (mut back, rest) = run(back, 13..16);

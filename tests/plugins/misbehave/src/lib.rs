@@ -280,6 +280,11 @@ impl Guest for Exported {
     }
 
     fn open(config: String, _: types::Context) -> Result<(), String> {
+        // As the SDK does: a trap carries no text.
+        #[cfg(target_arch = "wasm32")]
+        std::panic::set_hook(Box::new(|panic| {
+            tidegate_sdk::host::log(tidegate_sdk::host::Level::Error, &panic.to_string())
+        }));
         INSTANCE.set(Some(Misbehave::open(&config)?));
         Ok(())
     }
