@@ -16,3 +16,4 @@ mod node;
 pub mod payments;
 pub mod proxy;
 pub mod scene;
+pub mod simulation;
