@@ -22,6 +22,9 @@ struct Arguments {
     /// Print how often every arm and every fault was taken
     #[arg(long)]
     coverage: bool,
+    /// Do not make the first failure simple
+    #[arg(long)]
+    no_shrink: bool,
     /// Only this seed, with everything that happens in it
     #[arg(long)]
     trace: Option<u64>,
@@ -55,7 +58,7 @@ fn main() -> ExitCode {
     for failure in &summary.failures {
         println!("seed {}: {:?}: {}", failure.seed, failure.complaint.rule, failure.complaint.what);
     }
-    if let Some(failure) = summary.failures.first() {
+    if let Some(failure) = summary.failures.first().filter(|_| !arguments.no_shrink) {
         println!("\nseed {}, made as simple as it can be:", failure.seed);
         show(&simulation::trace(failure.seed));
     }

@@ -117,6 +117,8 @@ impl World {
             return false;
         }
         match volume.backup.take() {
+            // An empty store in its place would be a new job.
+            None if volume.store.committed.is_none() => return false,
             None => {
                 volume.backup = Some(volume.store.clone());
                 // A copy alone does no harm.

@@ -110,9 +110,10 @@ impl Judge {
     }
 
     /// A record came too late for its window.
-    pub(super) fn late(&mut self, row: &Row, watermark: Watermark) {
+    pub(super) fn late(&mut self, row: &Row, watermark: Watermark, upstream: &[Upstream; SPLITS]) {
         let end = window_end(row.window());
-        if !self.idle[row.split as usize] && end > self.reached {
+        let is_known = upstream.iter().all(|split| split.made_anew.is_none());
+        if is_known && !self.idle[row.split as usize] && end > self.reached {
             self.complain(Rule::WronglyLate, || {
                 format!("offset {} of split {} is late at watermark {}", row.offset, row.split, watermark.0)
             });

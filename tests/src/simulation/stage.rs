@@ -235,7 +235,7 @@ impl Stage {
         let is_late = window_end(row.window()) <= watermark.0;
         out.kind = Kind::Line { is_late };
         if is_late {
-            shared.judge.late(&row, watermark);
+            shared.judge.late(&row, watermark, &shared.upstream);
         } else {
             shard.memory.pages[row.window()] += 1 << (8 * row.group);
         }
