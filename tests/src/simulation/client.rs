@@ -10,7 +10,7 @@ use super::shared::{Death, Progress, Shared};
 use std::collections::VecDeque;
 
 /// So often the library asks in one commit before the product gives up: its outcome is unknown then.
-const COMMIT_TRIES_MAX: u32 = 6;
+const COMMIT_TRIES_MAX: u32 = 4;
 
 /// A native producer.
 #[derive(Debug, Default)]
@@ -86,11 +86,6 @@ impl Client {
         }
     }
 
-    /// Does one exchange of a commit.
-    pub(super) fn commit(&mut self, shared: &mut Shared) -> Result<Progress, Death> {
-        self.end(shared, true)
-    }
-
     /// Does one exchange of an end.
     pub(super) fn end(&mut self, shared: &mut Shared, is_commit: bool) -> Result<Progress, Death> {
         let epoch = self.epoch.expect("a producer commits after its initialisation");
@@ -105,10 +100,12 @@ impl Client {
             Some(Answer::Concurrent) => Ok(Progress::Waiting),
             None if self.tries < COMMIT_TRIES_MAX => {
                 self.doubtful += 1;
-                Ok(Progress::Worked)
+                Ok(Progress::Waiting)
             }
-            None => Err(Death::CommitUnknown),
-            Some(Answer::Fenced | Answer::Refused | Answer::Epoch(_)) => Err(Death::CommitUnknown),
+            None | Some(Answer::Fenced | Answer::Refused | Answer::Epoch(_)) => {
+                self.tries = 0;
+                Err(Death::CommitUnknown)
+            }
         }
     }
 }

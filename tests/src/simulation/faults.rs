@@ -101,6 +101,8 @@ impl World {
             return false;
         }
         let store = if fault == Fault::CopyStarted {
+            self.copies = true;
+            self.shared.judge.numbers_begin_anew();
             self.shared.volumes[volume].store.clone()
         } else {
             Store::new(self.shared.volumes.len() as u32 + 1)
@@ -126,6 +128,7 @@ impl World {
             }
             Some(copy) => {
                 volume.newer = Some(std::mem::replace(&mut volume.store, copy));
+                self.shared.judge.numbers_begin_anew();
                 self.processes.retain(|process| process.volume != at || process.is_detached);
             }
         }
@@ -167,7 +170,7 @@ impl World {
                 let known = &mut self.shared.volumes[volume];
                 known.store = known.newer.take().expect("the guard looked");
             }
-            Stop::Conflict(Conflict::StoreBehind { .. } | Conflict::UnknownAttempt { .. }) if self.rivals => {
+            Stop::Conflict(Conflict::StoreBehind { .. } | Conflict::UnknownAttempt { .. }) if self.copies => {
                 self.shared.volumes[volume].is_retired = true;
             }
             Stop::Conflict(_) | Stop::OtherMarker | Stop::Source | Stop::Decider if is_ruined => self.is_over = true,

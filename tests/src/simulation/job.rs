@@ -289,6 +289,8 @@ impl Job {
                 shared.write_store(volume, |store| store.prepare(&record, &added, decider, commits))?;
                 shared.note(|| format!("PREPARED({}) is durable", record.id));
                 shared.judge.prepared(&record, &shared.upstream);
+                let store = shared.store(volume)?.id;
+                shared.judge.numbered(store, &record);
                 self.reports.push_back(Report::Prepared(record));
                 self.wants_fold = true;
             }

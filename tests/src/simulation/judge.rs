@@ -10,7 +10,6 @@ use super::source::Upstream;
 use super::stage::Memory;
 use super::store::{Record, SPLITS, ShardPart};
 use std::collections::BTreeSet;
-use tidegate::checkpoint::record::CheckpointKind;
 use tidegate::ids::{CheckpointId, Watermark};
 
 /// What was broken.
@@ -42,6 +41,10 @@ pub enum Rule {
     NeedlessStop,
     /// A job went on though only a person may decide that.
     MissedStop,
+    /// A number was given to two checkpoints of one store.
+    NumberReused,
+    /// An instance that had no right to run fenced one that had.
+    HealthyFenced,
     /// The job does not get to its end though nothing hinders it.
     NoProgress,
     /// Ours stopped itself: an assertion.
@@ -74,9 +77,21 @@ pub(super) struct Judge {
     /// Where the records begin that the job owes: where it first ran from.
     owed: Option<[usize; SPLITS]>,
     rolled_back: Vec<(u32, CheckpointId)>,
-    /// Splits that were idle in this life.
+    /// The life whose turn it is.
+    pub(super) attempt: u32,
+    lives: Vec<Life>,
+    /// Numbers of checkpoints that were prepared, and by whom.
+    numbers: Vec<(u32, CheckpointId, u32)>,
+    /// Copies of stores give numbers again.
+    are_numbers_free: bool,
+}
+
+/// What counts for records that come too late.
+struct Life {
+    attempt: u32,
+    /// Splits that were idle in it.
     idle: [bool; SPLITS],
-    /// The largest watermark in the checkpoint that this life went on from.
+    /// The largest watermark in the checkpoint that it went on from.
     reached: i64,
 }
 
@@ -92,11 +107,8 @@ impl Judge {
         if self.owed.is_none() {
             self.owed = Some(record.splits.map(|part| part.offset as usize));
         }
-        self.idle = [false; SPLITS];
-        self.reached = record.splits.iter().map(|part| part.watermark.0).max().unwrap_or(i64::MIN);
-        if record.kind == CheckpointKind::Start {
-            self.reached = i64::MIN;
-        }
+        let reached = record.splits.iter().map(|part| part.watermark.0).max().unwrap_or(i64::MIN);
+        self.lives.push(Life { attempt: self.attempt, idle: [false; SPLITS], reached });
     }
 
     /// Whether the job ever read: from then on its positions are in its store.
@@ -106,14 +118,18 @@ impl Judge {
 
     /// A split was at the high watermark for long enough.
     pub(super) fn idle(&mut self, split: usize) {
-        self.idle[split] = true;
+        let attempt = self.attempt;
+        if let Some(life) = self.lives.iter_mut().rev().find(|life| life.attempt == attempt) {
+            life.idle[split] = true;
+        }
     }
 
     /// A record came too late for its window.
     pub(super) fn late(&mut self, row: &Row, watermark: Watermark, upstream: &[Upstream; SPLITS]) {
         let end = window_end(row.window());
         let is_known = upstream.iter().all(|split| split.made_anew.is_none());
-        if is_known && !self.idle[row.split as usize] && end > self.reached {
+        let Some(life) = self.lives.iter().rev().find(|life| life.attempt == self.attempt) else { return };
+        if is_known && !life.idle[row.split as usize] && end > life.reached {
             self.complain(Rule::WronglyLate, || {
                 format!("offset {} of split {} is late at watermark {}", row.offset, row.split, watermark.0)
             });
@@ -126,6 +142,28 @@ impl Judge {
 
     pub(super) fn captured(&mut self, attempt: u32, id: CheckpointId, part: &ShardPart, memory: Memory) {
         self.saved.push(Saved { attempt, id, stage: part.stage, shard: part.shard, memory });
+    }
+
+    /// Somebody put a copy of a store to work: it cannot know which numbers the other gave.
+    pub(super) fn numbers_begin_anew(&mut self) {
+        self.are_numbers_free = true;
+    }
+
+    /// A checkpoint got its number in a store.
+    pub(super) fn numbered(&mut self, store: u32, record: &Record) {
+        let is_it = |(known, id, _): &&(u32, CheckpointId, u32)| (*known, *id) == (store, record.id);
+        let is_used = self.numbers.iter().find(is_it).is_some_and(|(.., attempt)| *attempt != record.attempt);
+        if is_used && !self.are_numbers_free {
+            self.complain(Rule::NumberReused, || format!("checkpoint {} is prepared twice", record.id));
+        }
+        self.numbers.push((store, record.id, record.attempt));
+    }
+
+    /// A process fences while the marker, when it began, was of another store.
+    pub(super) fn fenced(&mut self, is_foreign: bool) {
+        if is_foreign {
+            self.complain(Rule::HealthyFenced, || "an instance without the right to run fenced another".to_owned());
+        }
     }
 
     /// PREPARED is durable: what the first stage counted must be what lies before the positions.

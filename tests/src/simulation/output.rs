@@ -38,7 +38,9 @@ struct Decision {
     record: Rc<Record>,
     marker: Marker,
     is_marked: bool,
+    /// Only a seeded bug does these.
     is_retried: bool,
+    is_aborting: bool,
     undecided_since_ms: Option<u64>,
     succession: Option<(Succession, Next)>,
 }
@@ -128,6 +130,7 @@ impl Output {
             marker,
             is_marked: seeded::is(Bug::MarkerLeftOut) || (seeded::is(Bug::MarkerBeforePrepared) && self.has_ends),
             is_retried: false,
+            is_aborting: false,
             undecided_since_ms: None,
             succession: None,
         });
@@ -188,11 +191,12 @@ impl Output {
         if !self.client.is_drained() {
             return self.client.pump(shared);
         }
-        match self.client.commit(shared) {
-            Err(Death::CommitUnknown) if seeded::is(Bug::AbortByOldProducer) && !decision.is_retried => {
-                decision.is_retried = true;
+        let is_commit = !decision.is_aborting;
+        match self.client.end(shared, is_commit) {
+            Err(Death::CommitUnknown) if seeded::is(Bug::AbortByOldProducer) && !decision.is_aborting => {
+                decision.is_aborting = true;
                 shared.note(|| "the old producer aborts".to_owned());
-                self.client.end(shared, false)
+                Ok(Progress::Worked)
             }
             Err(Death::CommitUnknown) if seeded::is(Bug::RetryAfterUnknownCommit) => self.retry(shared),
             outcome => outcome,

@@ -8,7 +8,7 @@ use super::coverage::Moment;
 use super::job::{Ended, Job};
 use super::output::{Output, UNDECIDED_MAX_MS};
 use super::shared::{Death, Progress, Shared, Stop};
-use super::store::{FilePart, Record, SPLITS, SplitPart};
+use super::store::{FilePart, Record, SPLITS, SplitPart, store_id};
 use std::rc::Rc;
 use tidegate::checkpoint::record::CheckpointKind;
 use tidegate::checkpoint::recovery::Decision;
@@ -47,6 +47,8 @@ struct Starting {
     /// The ends read after the initialisation.
     ends: Option<[usize; PARTITIONS]>,
     is_deciding: bool,
+    /// The marker was of another store when this life began.
+    is_foreign: bool,
 }
 
 impl Process {
@@ -78,6 +80,7 @@ impl Process {
             undecided_since_ms: None,
             ends: None,
             is_deciding: false,
+            is_foreign: shared.broker.marker(false).is_some_and(|marker| marker.store != store_id(store.id)),
         };
         shared.note(|| format!("attempt {attempt} starts on volume {volume}"));
         let body = Body::Starting(Box::new(starting));
@@ -106,6 +109,7 @@ impl Process {
     /// Does a piece of work.
     pub(super) fn step(&mut self, shared: &mut Shared) -> Result<(Progress, Option<Ended>), Death> {
         shared.moment = self.moment();
+        shared.judge.attempt = self.attempt;
         let volume = (!self.is_detached).then_some(self.volume);
         let starting = match &mut self.body {
             Body::Running(job) => return job.step(volume, shared),
@@ -179,6 +183,7 @@ impl Starting {
                 return Ok(Some(Fact::Marker(shared.broker.marker(seeded::is(Bug::MarkerReadUncommitted)))));
             }
             Action::Initialise => {
+                shared.judge.fenced(self.is_foreign);
                 return Ok(match self.output.client.init(shared) {
                     Progress::Finished => Some(Fact::Done),
                     _ => None,
@@ -208,6 +213,8 @@ impl Starting {
                 let decider = shared.broker.marker_topic;
                 let commits = shared.store(volume)?.prepared.as_ref().map(|record| record.id);
                 shared.write_store(volume, |store| store.prepare(&record, &[], decider, commits))?;
+                let store = shared.store(volume)?.id;
+                shared.judge.numbered(store, &record);
             }
             Action::Decide(_) => return self.decide(volume, shared),
             Action::Apply(_) => {

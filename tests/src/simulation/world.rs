@@ -28,9 +28,13 @@ pub(super) struct World {
     pub(super) is_beyond_repair: bool,
     pub(super) is_over: bool,
     pub(super) is_finished: bool,
-    /// Stores and attempts that two processes had at once.
+    /// Two processes may have been there at once.
     pub(super) rivals: bool,
+    /// Two of them may have had copies of one store.
+    pub(super) copies: bool,
     steps: u32,
+    /// The input goes on no earlier.
+    input_at_ms: u64,
 }
 
 /// What a run came to.
@@ -79,7 +83,9 @@ impl World {
             is_over: false,
             is_finished: false,
             rivals: false,
+            copies: false,
             steps: 0,
+            input_at_ms: 0,
         }
     }
 
@@ -90,6 +96,7 @@ impl World {
         let mut quiet_steps = 0;
         while !self.is_over && self.shared.judge.complaint.is_none() {
             self.steps += 1;
+            self.shared.clock_ms += 1;
             if self.steps > FAULTY_STEPS {
                 self.shared.faults_left = 0;
             }
@@ -236,6 +243,10 @@ impl World {
 
     fn input_arrives(&mut self) -> bool {
         let shared = &mut self.shared;
+        if shared.clock_ms < self.input_at_ms {
+            return false;
+        }
+        self.input_at_ms = shared.clock_ms + 2 * shared.choices.below(40) as u64;
         let split = shared.choices.below(2);
         for upstream in [split, 1 - split] {
             let upstream = &mut shared.upstream[upstream];
