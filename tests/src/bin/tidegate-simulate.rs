@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     if arguments.coverage {
         print!("{}", summary.coverage());
     }
-    for hole in summary.holes().iter().chain(&summary.surprises()) {
+    for hole in summary.holes() {
         println!("coverage: {hole}");
     }
     for failure in &summary.failures {

@@ -44,11 +44,6 @@ impl Summary {
         self.coverage.holes()
     }
 
-    /// Pairs that struck although they are listed as impossible.
-    pub fn surprises(&self) -> Vec<String> {
-        self.coverage.surprises()
-    }
-
     /// All counts as text.
     pub fn coverage(&self) -> String {
         self.coverage.text()
@@ -120,6 +115,14 @@ pub fn trace(seed: u64) -> Trace {
     let Some(complaint) = &run.complaint else { return traced(run) };
     let script = shrink::shrink(run.made.clone(), complaint.rule, |script| one(Choices::from_script(script), false));
     traced(one(Choices::from_script(script), true))
+}
+
+/// A run of a seed in which no broker ever answers.
+pub fn starve(seed: u64) -> Trace {
+    let mut world = World::new(Choices::from_seed(seed), Some(Vec::new()));
+    world.starve();
+    world.run();
+    traced(world.end())
 }
 
 /// Runs a case again.

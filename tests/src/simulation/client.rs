@@ -122,11 +122,9 @@ impl Shared {
         if self.is_away() {
             return None;
         }
-        let fate = if self.may_fault() && self.choices.chance(self.shape.network_faults_per_mille) {
-            1 + self.choices.below(3)
-        } else {
-            0
-        };
+        let network = [Fault::RequestLost, Fault::RequestHeld, Fault::AnswerLost];
+        let fate =
+            if self.strikes(&network, self.shape.network_faults_per_mille) { 1 + self.choices.below(3) } else { 0 };
         match fate {
             1 => {
                 self.struck(Fault::RequestLost);

@@ -79,6 +79,9 @@ listed! {
     }
 }
 
+/// Pairs that struck less often are listed by name.
+const RARE: u64 = 5;
+
 const FAULTS: usize = Fault::ALL.len();
 const MOMENTS: usize = Moment::ALL.len();
 const STAGES: usize = 6;
@@ -279,15 +282,6 @@ impl Coverage {
             .map(|(fault, moment)| (fault, moment, self.pairs[fault as usize][moment as usize]))
     }
 
-    /// Pairs that struck although they are listed as impossible: the list is wrong then.
-    pub(super) fn surprises(&self) -> Vec<String> {
-        let all = Fault::ALL.iter().flat_map(|fault| Moment::ALL.iter().map(|moment| (*fault, *moment)));
-        all.filter(|(fault, moment)| !super::possible::pair(*fault, *moment))
-            .filter(|(fault, moment)| self.pairs[*fault as usize][*moment as usize] > 0)
-            .map(|(fault, moment)| format!("{fault:?} at {moment:?}"))
-            .collect()
-    }
-
     /// What was never taken.
     pub(super) fn holes(&self) -> Vec<String> {
         let arms = self.arms().into_iter().filter(|(_, count)| *count == 0).map(|(name, _)| name);
@@ -305,6 +299,9 @@ impl Coverage {
             let struck = self.pairs().filter(|(known, ..)| known == fault);
             let (places, total) = struck.fold((0, 0), |(places, total), (.., count)| (places + 1, total + count));
             let _ = writeln!(text, "{total:>12}  {fault:?} in {places} moments");
+        }
+        for (fault, moment, count) in self.pairs().filter(|(.., count)| *count < RARE) {
+            let _ = writeln!(text, "{count:>12}  {fault:?} at {moment:?}, which is rare");
         }
         text
     }

@@ -3,18 +3,61 @@
 //! The person does what the runbook says, and nothing else; where it says that only somebody who knows more can decide, the
 //! run is over. Next room: `world`.
 
-use super::broker::{Fate, MARKER, PARTITIONS, Payload};
+use super::broker::{Answer, Fate, MARKER, PARTITIONS, Payload, Request};
+use super::choices::Choices;
 use super::coverage::{Fault, Moment};
 use super::judge::Rule;
-use super::process::Process;
-use super::shared::{Stop, Volume};
+use super::possible;
+use super::shared::{Shape, Stop, Volume};
 use super::store::{Store, attempt_id};
 use super::world::World;
 use tidegate::checkpoint::recovery::Conflict;
 
+/// A fault for a rare moment, and what brings a run there.
+pub(super) fn ambush(choices: &mut Choices) -> Vec<(Fault, Moment)> {
+    // A delayed request needs the most luck.
+    let chosen = choices.below(Fault::ALL.len() + 3);
+    let fault = Fault::ALL.get(chosen).copied().unwrap_or(Fault::HeldDelivered);
+    let moments = || Moment::ALL.iter().filter(|moment| possible::pair(fault, **moment));
+    let chosen = choices.below(moments().count());
+    let moment = *moments().nth(chosen).expect("a number below their count was chosen");
+    let mut waiting = vec![(fault, moment)];
+    waiting.extend(match moment {
+        Moment::DiscardStaging | Moment::RollBack => Some((Fault::Killed, Moment::BeforeMarker)),
+        Moment::ApplyAtStart | Moment::RecordAtStart => Some((Fault::Killed, Moment::Confirm)),
+        Moment::Recording => Some((Fault::StopAsked, Moment::Idle)),
+        Moment::RotationMarker | Moment::Replace => Some((Fault::AnswerLost, Moment::Commit)),
+        Moment::Look | Moment::Initialise | Moment::Settle | Moment::ReadMarker | Moment::Opening => {
+            Some((Fault::Killed, Moment::Collecting))
+        }
+        _ => None,
+    });
+    if fault == Fault::HeldDelivered {
+        let sending = match moment {
+            Moment::StartPrepare | Moment::StartCommit | Moment::StartConfirm => Moment::Initialise,
+            _ => Moment::Collecting,
+        };
+        waiting.push((Fault::RequestHeld, sending));
+    }
+    waiting
+}
+
+/// The sinks without which a fault cannot strike, or a moment never comes.
+pub(super) fn fit(shape: &mut Shape, (fault, moment): (Fault, Moment)) {
+    let is_rival = matches!(fault, Fault::SecondInstance | Fault::CopyStarted);
+    let needs_kafka = matches!(
+        moment,
+        Moment::DiscardStaging | Moment::RollBack | Moment::RotationMarker | Moment::Replace | Moment::Confirm
+    );
+    let is_marked = matches!(fault, Fault::MarkerPurged | Fault::MarkerRecreated | Fault::HeldDelivered);
+    shape.kafka |= is_rival || is_marked || needs_kafka;
+    shape.file &= !is_rival;
+}
+
 impl World {
     /// Lets one fault strike, if the one that was chosen can strike now.
     pub(super) fn fault(&mut self) {
+        // What cannot be undone is rare; the kill is the commonest.
         const STRIKES: [Fault; 15] = [
             Fault::Killed,
             Fault::HeldDelivered,
@@ -33,14 +76,28 @@ impl World {
             Fault::SourceRecreated,
         ];
         let fault = STRIKES[self.shared.choices.below(STRIKES.len())];
-        let count = self.processes.len();
-        let at = self.shared.choices.below(count.max(1));
-        self.shared.moment = self.processes.get(at).map_or(Moment::Idle, Process::moment);
-        let has_struck = if at < count { self.strike(fault, at) } else { false };
+        let at = self.shared.choices.below(self.processes.len().max(1));
+        let is_ruin = matches!(fault, Fault::MarkerPurged | Fault::MarkerRecreated | Fault::SourceRecreated);
+        if at < self.processes.len() && (!is_ruin || self.shared.choices.chance(300)) {
+            self.strike_now(fault, at);
+        }
+    }
+
+    /// Lets the fault strike that waits for a moment, when a process is there. Says whether it did.
+    pub(super) fn spring_ambush(&mut self) -> bool {
+        let Some(&(fault, moment)) = self.shared.ambush.last() else { return false };
+        let Some(at) = self.processes.iter().position(|process| process.moment() == moment) else { return false };
+        self.shared.choices.chance(600) && self.strike_now(fault, at)
+    }
+
+    fn strike_now(&mut self, fault: Fault, at: usize) -> bool {
+        self.shared.moment = self.processes[at].moment();
+        let has_struck = self.strike(fault, at);
         if has_struck {
             self.shared.note(|| format!("fault: {fault:?}"));
             self.shared.struck(fault);
         }
+        has_struck
     }
 
     fn strike(&mut self, fault: Fault, at: usize) -> bool {
@@ -65,8 +122,9 @@ impl World {
             Fault::StopAsked => return self.processes[at].stop(),
             Fault::ClockJump => {
                 let ms = [1_100, 2_500, 25_000][self.shared.choices.below(3)];
-                self.let_time_pass(ms);
+                let _ = self.let_time_pass(ms);
             }
+            Fault::TransactionExpired => return self.let_time_pass(25_000),
             Fault::BrokersAway => {
                 let ms = 50 + 100 * self.shared.choices.below(20) as u64;
                 self.shared.broker.away_until_ms = self.shared.clock_ms + ms;
@@ -90,6 +148,7 @@ impl World {
         let request = held.remove(at);
         let answer = self.shared.broker.take(self.shared.clock_ms, request);
         self.shared.note(|| format!("{request:?} arrives late: {answer:?}"));
+        self.has_phantom |= matches!(request, Request::Add { .. }) && answer == Answer::Done;
         // It was a fault when it was held back.
         self.shared.faults_left += 1;
         true
@@ -112,32 +171,19 @@ impl World {
         true
     }
 
-    /// The first time a copy is made, the second time it is put in the store's place.
+    /// Somebody puts an old copy in the store's place.
     fn old_copy(&mut self, at: usize) -> bool {
         let volume = &mut self.shared.volumes[at];
-        if volume.newer.is_some() {
-            return false;
-        }
-        match volume.backup.take() {
-            // An empty store in its place would be a new job.
-            None if volume.store.committed.is_none() => return false,
-            None => {
-                volume.backup = Some(volume.store.clone());
-                // A copy alone does no harm.
-                self.shared.faults_left += 1;
-            }
-            Some(copy) => {
-                volume.newer = Some(std::mem::replace(&mut volume.store, copy));
-                self.shared.judge.numbers_begin_anew();
-                self.processes.retain(|process| process.volume != at || process.is_detached);
-            }
-        }
+        let Some(copy) = volume.backup.take() else { return false };
+        volume.newer = Some(std::mem::replace(&mut volume.store, copy));
+        self.shared.judge.numbers_begin_anew();
+        self.processes.retain(|process| process.volume != at || process.is_detached);
         true
     }
 
     /// What only a person can put right, who knows more than the runbook.
     fn ruin(&mut self, fault: Fault) -> bool {
-        if self.is_beyond_repair || self.rivals || !self.shared.choices.chance(300) {
+        if self.is_beyond_repair || self.rivals {
             return false;
         }
         match fault {
@@ -161,6 +207,9 @@ impl World {
             Stop::Undecided => self.repair(),
             Stop::Disk => {}
             Stop::OtherMarker if self.rivals => {}
+            // A lost control record, and then the time-out of a transaction that a delayed request began: it aborted what
+            // was committed. The product sees the contradiction, and what is where must be looked at.
+            Stop::OtherMarker if self.has_phantom => self.is_over = true,
             Stop::Conflict(Conflict::ForeignStore { .. }) if self.rivals => {
                 self.shared.volumes[volume].is_retired = true;
             }

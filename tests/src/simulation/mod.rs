@@ -31,5 +31,5 @@ mod stage;
 mod store;
 mod world;
 
-pub use campaign::{Failure, Summary, Trace, replay, run, trace};
+pub use campaign::{Failure, Summary, Trace, replay, run, starve, trace};
 pub use judge::{Complaint, Rule};

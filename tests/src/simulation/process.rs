@@ -139,7 +139,8 @@ impl Starting {
         if let Some(moment) = self.output.moment() {
             return match moment {
                 Moment::BeforeMarker | Moment::Commit => Moment::StartCommit,
-                _ => Moment::StartConfirm,
+                Moment::Confirm => Moment::StartConfirm,
+                later => later,
             };
         }
         match self.action {

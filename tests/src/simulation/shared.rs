@@ -60,6 +60,8 @@ pub(super) struct Shape {
     pub(super) shards: usize,
     pub(super) threads: usize,
     pub(super) from_latest: bool,
+    /// From record to record of a source thread, at least.
+    pub(super) pace_ms: u64,
     pub(super) network_faults_per_mille: u64,
     pub(super) disk_faults_per_mille: u64,
 }
@@ -127,6 +129,8 @@ pub(super) struct Shared {
     pub(super) faults_left: u32,
     /// Where the process that steps now is.
     pub(super) moment: Moment,
+    /// Faults that wait for a moment, the last one first, so that rare pairs are met as well.
+    pub(super) ambush: Vec<(Fault, Moment)>,
     /// The last attempt that began.
     pub(super) attempts: u32,
     /// What happened, if somebody wants to read it.
@@ -138,6 +142,12 @@ impl Shared {
         self.faults_left > 0
     }
 
+    /// Whether a fault that can strike here does so now.
+    pub(super) fn strikes(&mut self, faults: &[Fault], per_mille: u64) -> bool {
+        let waits = self.ambush.last().is_some_and(|(fault, moment)| *moment == self.moment && faults.contains(fault));
+        self.may_fault() && self.choices.chance(if waits { 500 } else { per_mille })
+    }
+
     pub(super) fn is_away(&self) -> bool {
         self.clock_ms < self.broker.away_until_ms
     }
@@ -145,6 +155,9 @@ impl Shared {
     /// A fault struck the process that steps now.
     pub(super) fn struck(&mut self, fault: Fault) {
         self.faults_left = self.faults_left.saturating_sub(1);
+        if self.ambush.last() == Some(&(fault, self.moment)) {
+            self.ambush.pop();
+        }
         self.coverage.struck(fault, self.moment);
     }
 
@@ -169,7 +182,8 @@ impl Shared {
 
     /// One durable transaction of a store; it may fail, and hide that it is durable all the same.
     pub(super) fn write_store(&mut self, volume: Option<usize>, write: impl FnOnce(&mut Store)) -> Result<(), Death> {
-        let fails = self.may_fault() && self.choices.chance(self.shape.disk_faults_per_mille);
+        let per_mille = self.shape.disk_faults_per_mille;
+        let fails = self.strikes(&[Fault::StoreErrorDurable, Fault::StoreErrorLost], per_mille);
         let is_durable = !fails || self.choices.chance(500);
         let store = self.store(volume)?;
         if is_durable {
@@ -185,7 +199,7 @@ impl Shared {
 
     /// Whether the next fsync of a file fails.
     pub(super) fn sync_fails(&mut self) -> bool {
-        let fails = self.may_fault() && self.choices.chance(self.shape.disk_faults_per_mille);
+        let fails = self.strikes(&[Fault::DiskError], self.shape.disk_faults_per_mille);
         if fails {
             self.struck(Fault::DiskError);
             self.note(|| "an fsync fails with EIO".to_owned());

@@ -61,6 +61,7 @@ pub(super) struct Source {
     announced: Watermark,
     has_finished: bool,
     pub(super) commands: VecDeque<CheckpointId>,
+    read_at_ms: u64,
     /// Records read in this life.
     pub(super) records: u64,
 }
@@ -119,6 +120,7 @@ impl Source {
             announced: Watermark::START,
             has_finished: false,
             commands: VecDeque::new(),
+            read_at_ms: 0,
             records: 0,
         }
     }
@@ -131,7 +133,8 @@ impl Source {
         if let Some(id) = self.commands.front().copied() {
             return self.barrier(id, shared);
         }
-        if self.poll(shared) {
+        if shared.clock_ms >= self.read_at_ms && self.poll(shared) {
+            self.read_at_ms = shared.clock_ms + shared.shape.pace_ms;
             return Ok(Said::Worked);
         }
         Ok(self.tend())

@@ -7,6 +7,7 @@ use super::broker::Broker;
 use super::choices::Choices;
 use super::client::Network;
 use super::coverage::{Coverage, Fault, Moment};
+use super::faults;
 use super::job::Ended;
 use super::judge::{Complaint, Judge, Rule};
 use super::process::Process;
@@ -30,6 +31,9 @@ pub(super) struct World {
     pub(super) is_finished: bool,
     /// Two processes may have been there at once.
     pub(super) rivals: bool,
+    /// A delayed request began a transaction that nobody will end but its time-out.
+    pub(super) has_phantom: bool,
+    is_starved: bool,
     /// Two of them may have had copies of one store.
     pub(super) copies: bool,
     steps: u32,
@@ -50,17 +54,20 @@ impl World {
     /// Makes a world.
     pub(super) fn new(mut choices: Choices, log: Option<Vec<String>>) -> World {
         let sinks = choices.below(4);
-        let shape = Shape {
+        let mut shape = Shape {
             kafka: sinks != 3,
             file: sinks >= 2,
             shards: 2 + choices.below(3),
             threads: 1 + choices.below(2),
             from_latest: choices.chance(500),
+            pace_ms: [0, 0, 8, 25][choices.below(4)],
             network_faults_per_mille: [20, 5, 60, 150][choices.below(4)],
             disk_faults_per_mille: [5, 30, 100][choices.below(3)],
         };
         let upstream = std::array::from_fn(|_| upstream(&mut choices));
-        let faults_left = choices.below(8) as u32;
+        let faults_left = 2 + choices.below(6) as u32;
+        let ambush = faults::ambush(&mut choices);
+        faults::fit(&mut shape, ambush[0]);
         let shared = Shared {
             clock_ms: 1,
             shape,
@@ -73,6 +80,7 @@ impl World {
             coverage: Coverage::new(),
             faults_left,
             moment: Moment::Look,
+            ambush,
             attempts: 0,
             log,
         };
@@ -83,15 +91,26 @@ impl World {
             is_over: false,
             is_finished: false,
             rivals: false,
+            has_phantom: false,
+            is_starved: false,
             copies: false,
             steps: 0,
             input_at_ms: 0,
         }
     }
 
+    /// Takes the brokers away for good, of a job that needs them.
+    pub(super) fn starve(&mut self) {
+        self.shared.shape.kafka = true;
+        self.is_starved = true;
+    }
+
     /// Runs to the end.
     pub(super) fn run(&mut self) {
         let shape = self.shared.shape.clone();
+        if self.is_starved {
+            self.shared.broker.away_until_ms = u64::MAX;
+        }
         self.shared.note(|| format!("{shape:?}"));
         let mut quiet_steps = 0;
         while !self.is_over && self.shared.judge.complaint.is_none() {
@@ -130,9 +149,16 @@ impl World {
     }
 
     fn step(&mut self) {
-        if self.shared.may_fault() && self.shared.choices.chance(25) {
-            self.fault();
-            return;
+        if self.shared.may_fault() {
+            if self.spring_ambush() {
+                return;
+            }
+            // An ambush needs faults that are left.
+            let per_mille = if self.shared.ambush.is_empty() { 20 } else { 2 };
+            if self.shared.choices.chance(per_mille) {
+                self.fault();
+                return;
+            }
         }
         let first = self.shared.choices.below(8);
         let has_worked = if first < 6 { self.let_process_work() } else { false };
@@ -231,9 +257,9 @@ impl World {
         }
         let at = shared.choices.below(shared.broker.pending.len());
         let partition = shared.broker.pending[at];
-        let is_lost = shared.may_fault() && shared.choices.chance(40);
+        shared.moment = self.processes.first().map_or(Moment::Idle, Process::moment);
+        let is_lost = shared.strikes(&[Fault::ControlLost], 40);
         if is_lost {
-            shared.moment = self.processes.first().map_or(Moment::Idle, Process::moment);
             shared.struck(Fault::ControlLost);
         }
         shared.note(|| format!("control record of partition {partition}{}", if is_lost { " is lost" } else { "" }));
@@ -247,6 +273,13 @@ impl World {
             return false;
         }
         self.input_at_ms = shared.clock_ms + 2 * shared.choices.below(40) as u64;
+        if shared.choices.chance(200) {
+            let volume = &mut shared.volumes[0];
+            // An empty store in the place of a newer one would be a new job.
+            if volume.store.committed.is_some() && volume.newer.is_none() {
+                volume.backup = Some(volume.store.clone());
+            }
+        }
         let split = shared.choices.below(2);
         for upstream in [split, 1 - split] {
             let upstream = &mut shared.upstream[upstream];
@@ -265,20 +298,23 @@ impl World {
         false
     }
 
-    pub(super) fn let_time_pass(&mut self, ms: u64) {
+    /// Says whether a transaction was open for too long by then.
+    pub(super) fn let_time_pass(&mut self, ms: u64) -> bool {
         self.shared.clock_ms += ms;
         let now_ms = self.shared.clock_ms;
-        if self.shared.broker.expire(now_ms) {
+        let is_expired = self.shared.broker.expire(now_ms);
+        if is_expired {
             self.shared.moment = self.processes.first().map_or(Moment::Idle, Process::moment);
             let moment = self.shared.moment;
             self.shared.coverage.struck(Fault::TransactionExpired, moment);
             self.shared.note(|| "the transaction was open for too long: aborted".to_owned());
         }
+        is_expired
     }
 
     /// What hinders the job goes away when no fault is left.
     fn calm(&mut self) {
-        self.shared.broker.away_until_ms = 0;
+        self.shared.broker.away_until_ms = if self.is_starved { u64::MAX } else { 0 };
         for process in &mut self.processes {
             process.is_frozen = false;
         }
