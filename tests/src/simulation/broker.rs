@@ -53,6 +53,8 @@ pub(super) struct Partition {
     epoch: u32,
     /// Next sequence number of the producer's epoch.
     sequence: u32,
+    /// What is open missed its control record.
+    is_hanging: bool,
 }
 
 impl Partition {
@@ -79,6 +81,7 @@ impl Partition {
             self.sequence = 0;
         }
         let fate = if is_commit { Fate::Committed } else { Fate::Aborted };
+        self.is_hanging = false;
         if let Some(first) = self.first_open.take() {
             self.log[first..].iter_mut().for_each(|entry| entry.fate = fate);
         }
@@ -237,7 +240,9 @@ impl Broker {
     pub(super) fn write_control(&mut self, at: usize, is_lost: bool) {
         let State::Ending { is_commit } = self.state else { return };
         let partition = self.pending.remove(at);
-        if !is_lost {
+        if is_lost {
+            self.partitions[partition].is_hanging = self.partitions[partition].first_open.is_some();
+        } else {
             self.partitions[partition].control(self.epoch, is_commit);
         }
         if self.pending.is_empty() {
@@ -259,6 +264,12 @@ impl Broker {
     pub(super) fn repair(&mut self, partition: usize, is_commit: bool) {
         let epoch = self.partitions[partition].epoch;
         self.partitions[partition].control(epoch, is_commit);
+    }
+
+    /// Whether a transaction that goes on includes a partition where an earlier one hangs: its end decides both.
+    pub(super) fn hangs_in_next_transaction(&self) -> bool {
+        let both = |(partition, included): (&Partition, &bool)| *included && partition.is_hanging;
+        matches!(self.state, State::Ongoing { .. }) && self.partitions.iter().zip(&self.included).any(both)
     }
 
     /// Whether the coordinator has nothing open and nothing to write: what is open in a partition now hangs.

@@ -52,6 +52,7 @@ listed! {
     /// Where a process is.
     Moment {
         Look,
+        SettlePrepared,
         Initialise,
         Settle,
         ReadMarker,
@@ -117,7 +118,7 @@ const STAGE_NAMES: [&str; STAGES] = ["Idle", "Collecting", "Preparing", "Decidin
 const ACTIONS: [&str; 7] = ["Inject", "Prepare", "Prepare(commits)", "Decide", "Record", "End", "GiveUp"];
 const DECISIONS: [&str; 6] = ["Start", "Start(forget)", "Resume", "Promote", "RollBack", "Stop"];
 const CONFLICTS: [&str; 4] = ["ForeignStore", "StoreBehind", "UnknownAttempt", "MarkerLost"];
-const STARTUP: [&str; 15] = [
+const STARTUP: [&str; 16] = [
     "Look",
     "Initialise",
     "Settle",
@@ -133,6 +134,7 @@ const STARTUP: [&str; 15] = [
     "Apply",
     "Record",
     "Run",
+    "SettlePrepared",
 ];
 const STEPS: [&str; 4] = ["Commit", "Confirm", "Succeed", "Apply"];
 const SUCCESSIONS: [&str; 4] = ["ReadMarker", "Replace", "GoOn", "Contradiction"];
@@ -220,6 +222,7 @@ impl Coverage {
             Action::Apply(_) => 12,
             Action::Record(_) => 13,
             Action::Run(_) => 14,
+            Action::SettlePrepared(_) => 15,
             Action::Stop(_) => return,
         }] += 1;
     }

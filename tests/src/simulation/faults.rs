@@ -24,7 +24,7 @@ pub(super) fn ambush(choices: &mut Choices) -> Vec<(Fault, Moment)> {
     let mut waiting = vec![(fault, moment)];
     waiting.extend(match moment {
         Moment::DiscardStaging | Moment::RollBack => Some((Fault::Killed, Moment::BeforeMarker)),
-        Moment::ApplyAtStart | Moment::RecordAtStart => Some((Fault::Killed, Moment::Confirm)),
+        Moment::ApplyAtStart | Moment::RecordAtStart | Moment::SettlePrepared => Some((Fault::Killed, Moment::Confirm)),
         Moment::Recording => Some((Fault::StopAsked, Moment::Idle)),
         Moment::RotationMarker | Moment::Replace => Some((Fault::AnswerLost, Moment::Commit)),
         Moment::Look | Moment::Initialise | Moment::Settle | Moment::ReadMarker | Moment::Opening => {
@@ -47,7 +47,12 @@ pub(super) fn fit(shape: &mut Shape, (fault, moment): (Fault, Moment)) {
     let is_rival = matches!(fault, Fault::SecondInstance | Fault::CopyStarted);
     let needs_kafka = matches!(
         moment,
-        Moment::DiscardStaging | Moment::RollBack | Moment::RotationMarker | Moment::Replace | Moment::Confirm
+        Moment::SettlePrepared
+            | Moment::DiscardStaging
+            | Moment::RollBack
+            | Moment::RotationMarker
+            | Moment::Replace
+            | Moment::Confirm
     );
     let is_marked = matches!(fault, Fault::MarkerPurged | Fault::MarkerRecreated | Fault::HeldDelivered);
     shape.kafka |= is_rival || is_marked || needs_kafka;
@@ -236,10 +241,8 @@ impl World {
     /// `tidegate state repair`: ends what hangs as the marker decides. No instance of the job runs meanwhile.
     fn repair(&mut self) {
         self.processes.retain(|process| process.is_detached);
-        if !self.shared.broker.is_at_rest() {
-            return;
-        }
         let broker = &mut self.shared.broker;
+        let is_at_rest = broker.is_at_rest();
         let hangs =
             |partition: &usize| broker.partitions[*partition].stable() < broker.partitions[*partition].log.len();
         let hanging: Vec<usize> = (0..PARTITIONS).filter(hangs).collect();
@@ -260,6 +263,10 @@ impl World {
                     .is_some_and(|(tag, marker)| (attempt_id(tag.0), tag.1) == (marker.attempt, marker.id.0))
             }
         };
+        // What is open while the coordinator has a transaction may be that one, unless the marker names it.
+        if !is_at_rest && !(is_commit && open_marker.is_none()) {
+            return;
+        }
         for partition in &hanging {
             broker.repair(*partition, is_commit);
         }

@@ -6,11 +6,11 @@
 
 use super::coverage::Moment;
 use super::lane::{INTO_SINK, Lanes, Message, Sender, into_stage};
-use super::output::Output;
+use super::output::{Flushed, Output};
 use super::shared::{Death, Progress, Shared};
 use super::source::{Said, Source};
 use super::stage::{STAGES, Shard, Stage, Step, WORKERS};
-use super::store::{Delta, FilePart, Record, SPLITS, ShardPart, SplitPart, Store};
+use super::store::{Delta, Record, SPLITS, ShardPart, SplitPart, Store};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ enum Report {
     Positions(CheckpointId, Vec<(usize, SplitPart)>),
     InputFinished,
     Snapshot(CheckpointId, Vec<ShardPart>),
-    Flushed(CheckpointId, FilePart),
+    Flushed(CheckpointId, Flushed),
     Prepared(Rc<Record>),
     Decided(CheckpointId),
     Recorded(CheckpointId),
@@ -54,7 +54,7 @@ pub(super) enum Ended {
 struct Collected {
     splits: Vec<(usize, SplitPart)>,
     shards: Vec<ShardPart>,
-    file: FilePart,
+    flushed: Flushed,
     records: u64,
 }
 
@@ -241,10 +241,10 @@ impl Job {
         if let Some(id) = sink.flushing {
             return match sink.output.flush(id, self.attempt, volume, shared)? {
                 Err(progress) => Ok(progress),
-                Ok(file) => {
+                Ok(flushed) => {
                     sink.flushing = None;
                     sink.collecting = id.next();
-                    self.reports.push_back(Report::Flushed(id, file));
+                    self.reports.push_back(Report::Flushed(id, flushed));
                     Ok(Progress::Worked)
                 }
             };
@@ -351,8 +351,8 @@ impl Job {
                 self.collected.shards.extend(parts);
                 Event::Snapshot(id)
             }
-            Report::Flushed(id, file) => {
-                self.collected.file = file;
+            Report::Flushed(id, flushed) => {
+                self.collected.flushed = flushed;
                 Event::Flushed(id)
             }
             Report::Prepared(record) => {
@@ -416,7 +416,8 @@ impl Job {
             splits[split] = part;
         }
         let shards = std::mem::take(&mut self.collected.shards);
-        Rc::new(Record { id, attempt: self.attempt, kind, splits, shards, file: self.collected.file })
+        let (file, ends) = self.collected.flushed;
+        Rc::new(Record { id, attempt: self.attempt, kind, splits, shards, file, ends })
     }
 }
 

@@ -19,6 +19,9 @@ use tidegate::seeded::{self, Bug};
 /// Answers that say "undecided" for so long mean that nobody is about to decide.
 pub(super) const UNDECIDED_MAX_MS: u64 = 1_000;
 
+/// What a flush leaves in the checkpoint's record.
+pub(super) type Flushed = (FilePart, [usize; SINK_PARTITIONS]);
+
 /// The sinks of a process.
 #[derive(Debug, Default)]
 pub(super) struct Output {
@@ -76,7 +79,7 @@ impl Output {
         attempt: u32,
         volume: Option<usize>,
         shared: &mut Shared,
-    ) -> Result<Result<FilePart, Progress>, Death> {
+    ) -> Result<Result<Flushed, Progress>, Death> {
         if shared.shape.kafka {
             if seeded::is(Bug::MarkerBeforePrepared) && !self.has_ends {
                 self.has_ends = true;
@@ -92,11 +95,13 @@ impl Output {
             }
             self.look_at_ends(shared);
         }
+        // Where nothing was written nothing is needed.
+        let ends = std::array::from_fn(|partition| self.needed[partition].saturating_sub(1));
         if !shared.shape.file {
-            return Ok(Ok(FilePart::default()));
+            return Ok(Ok((FilePart::default(), ends)));
         }
         let fails = shared.sync_fails();
-        shared.files(volume)?.stage(id, fails).map(Ok)
+        Ok(Ok((shared.files(volume)?.stage(id, fails)?, ends)))
     }
 
     fn look_at_ends(&mut self, shared: &Shared) {

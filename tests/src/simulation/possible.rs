@@ -26,7 +26,9 @@ pub(super) fn pair(fault: Fault, moment: Moment) -> bool {
         // A file must be synced.
         F::DiskError => matches!(moment, M::Flushing | M::ApplyDecided | M::ApplyAtStart),
         // A control record must be pending: after a commit, or after the end of a transaction by an initialisation.
-        F::ControlLost => matches!(moment, M::Look | M::Initialise | M::StartConfirm | M::Confirm),
+        F::ControlLost => {
+            matches!(moment, M::Look | M::SettlePrepared | M::Initialise | M::StartConfirm | M::Confirm)
+        }
         // A transaction must be open.
         F::TransactionExpired => matches!(
             moment,

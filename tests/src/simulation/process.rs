@@ -145,6 +145,7 @@ impl Starting {
         }
         match self.action {
             Action::Look => Moment::Look,
+            Action::SettlePrepared(_) => Moment::SettlePrepared,
             Action::Initialise => Moment::Initialise,
             Action::Settle => Moment::Settle,
             Action::ReadMarker => Moment::ReadMarker,
@@ -179,7 +180,9 @@ impl Starting {
     /// Does the action, or a part of it; `None`: nothing can be done now.
     fn perform(&mut self, attempt: u32, volume: Option<usize>, shared: &mut Shared) -> Result<Option<Fact>, Death> {
         match self.action.clone() {
-            Action::Look | Action::ReadMarker | Action::Settle if shared.is_away() => return Ok(None),
+            Action::Look | Action::SettlePrepared(_) | Action::ReadMarker | Action::Settle if shared.is_away() => {
+                return Ok(None);
+            }
             Action::Look | Action::ReadMarker => {
                 return Ok(Some(Fact::Marker(shared.broker.marker(seeded::is(Bug::MarkerReadUncommitted)))));
             }
@@ -190,7 +193,16 @@ impl Starting {
                     _ => None,
                 });
             }
-            Action::Settle => return self.settle(shared),
+            Action::SettlePrepared(_) => {
+                let ends = self.prepared.as_ref().expect("it was prepared").ends;
+                let needed = [ends[0], ends[1], 0].map(|end| if end > 0 { end + 1 } else { 0 });
+                return self.await_stable(needed, shared);
+            }
+            Action::Settle => {
+                let partitions = &shared.broker.partitions;
+                let ends = *self.ends.get_or_insert_with(|| std::array::from_fn(|at| partitions[at].log.len()));
+                return self.await_stable(ends, shared);
+            }
             Action::Tell(decision) => {
                 shared.coverage.decision(&decision);
                 if let Decision::RollBack { forget, .. } | Decision::Start { forget: Some(forget), .. } = decision {
@@ -253,11 +265,10 @@ impl Starting {
         })
     }
 
-    /// Waits until everything that was open before this life is decided.
-    fn settle(&mut self, shared: &mut Shared) -> Result<Option<Fact>, Death> {
-        let partitions = &shared.broker.partitions;
-        let ends = *self.ends.get_or_insert_with(|| std::array::from_fn(|at| partitions[at].log.len()));
-        if partitions.iter().zip(ends).all(|(partition, end)| partition.stable() >= end) {
+    /// Waits until partitions are stable so far.
+    fn await_stable(&mut self, needed: [usize; PARTITIONS], shared: &mut Shared) -> Result<Option<Fact>, Death> {
+        if shared.broker.partitions.iter().zip(needed).all(|(partition, end)| partition.stable() >= end) {
+            self.undecided_since_ms = None;
             return Ok(Some(Fact::Done));
         }
         let since_ms = *self.undecided_since_ms.get_or_insert(shared.clock_ms);
@@ -284,5 +295,13 @@ fn resolve(
         is_finished: false,
     });
     let file = if shared.shape.file { shared.files(volume)?.initial() } else { FilePart::default() };
-    Ok(Rc::new(Record { id: number, attempt, kind: CheckpointKind::Start, splits, shards: Vec::new(), file }))
+    Ok(Rc::new(Record {
+        id: number,
+        attempt,
+        kind: CheckpointKind::Start,
+        splits,
+        shards: Vec::new(),
+        file,
+        ends: Default::default(),
+    }))
 }

@@ -4,6 +4,7 @@
 //! in one transaction, which is there whole or not at all; folding touches only what is at or below the last COMMITTED. One
 //! call here is one durable transaction. Next room: `files`, which lie on the same volume.
 
+use super::broker::SINK_PARTITIONS;
 use super::stage::{Memory, PAGES, STAGES};
 use std::rc::Rc;
 use tidegate::checkpoint::record::CheckpointKind;
@@ -56,6 +57,8 @@ pub(super) struct Record {
     pub(super) splits: [SplitPart; SPLITS],
     pub(super) shards: Vec<ShardPart>,
     pub(super) file: FilePart,
+    /// The end of each partition of the sink that it wrote; 0: none.
+    pub(super) ends: [usize; SINK_PARTITIONS],
 }
 
 impl Record {

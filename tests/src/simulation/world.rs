@@ -302,8 +302,12 @@ impl World {
     pub(super) fn let_time_pass(&mut self, ms: u64) -> bool {
         self.shared.clock_ms += ms;
         let now_ms = self.shared.clock_ms;
+        let hung = self.shared.broker.hangs_in_next_transaction();
         let is_expired = self.shared.broker.expire(now_ms);
         if is_expired {
+            // Nobody came in time to a partition that missed its control record, and that a delayed request had put into
+            // another transaction: its records are lost, whatever the job does.
+            self.is_beyond_repair |= hung;
             self.shared.moment = self.processes.first().map_or(Moment::Idle, Process::moment);
             let moment = self.shared.moment;
             self.shared.coverage.struck(Fault::TransactionExpired, moment);
