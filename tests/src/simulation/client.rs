@@ -5,7 +5,7 @@
 //! holds the request back and delivers it at any later time, when its sender may be dead. Next rooms: `broker`, `output`.
 
 use super::broker::{Answer, MARKER, PARTITIONS, Payload, Request};
-use super::coverage::Fault;
+use super::coverage::{Fault, Moment};
 use super::shared::{Death, Progress, Shared};
 use std::collections::VecDeque;
 
@@ -123,8 +123,16 @@ impl Shared {
             return None;
         }
         let network = [Fault::RequestLost, Fault::RequestHeld, Fault::AnswerLost];
-        let fate =
-            if self.strikes(&network, self.shape.network_faults_per_mille) { 1 + self.choices.below(3) } else { 0 };
+        // What waits for a commit waits for the end of a transaction.
+        let is_dull = self.moment == Moment::Commit && matches!(request, Request::Produce { .. });
+        let waiting = if is_dull { &[] } else { &network[..] };
+        let has_struck = self.strikes(waiting, self.shape.network_faults_per_mille);
+        let fate = match self.ambush.last() {
+            _ if !has_struck => 0,
+            Some((Fault::AnswerLost, moment)) if *moment == self.moment => 3,
+            Some((Fault::RequestHeld, moment)) if *moment == self.moment => 2,
+            _ => 1 + self.choices.below(3),
+        };
         match fate {
             1 => {
                 self.struck(Fault::RequestLost);
