@@ -7,7 +7,7 @@
 
 use crate::checkpoint::PreparedCheckpoint;
 use crate::checkpoint::deciding::{Deciding, Step};
-use crate::checkpoint::record::{CheckpointKind, CheckpointRecord, Decider, SinkState, SourceState};
+use crate::checkpoint::record::{CheckpointKind, CheckpointRecord, Decider, PartitionEnd, SinkState, SourceState};
 use crate::checkpoint::recovery::{StoreFacts, Stored};
 use crate::checkpoint::startup::{Action, DecidedBy, Fact, GoOn, Startup};
 use crate::checkpoint::writer::Writer;
@@ -170,7 +170,7 @@ impl Starting<'_> {
             action = match action {
                 Action::Run(GoOn { next, .. }) => return Ok(self.finish(next)),
                 Action::Stop(conflict) => return Err(conflict.into()),
-                Action::Look | Action::Initialise | Action::Settle | Action::ReadMarker => {
+                Action::Look | Action::SettlePrepared(_) | Action::Initialise | Action::Settle | Action::ReadMarker => {
                     let fact = self.ask_kafka(&action)?;
                     startup.on(fact)
                 }
@@ -185,6 +185,9 @@ impl Starting<'_> {
     fn ask_kafka(&mut self, action: &Action) -> Result<Fact, JobError> {
         match (action, &self.output) {
             (Action::Look, Output::Looking(look)) => return Ok(Fact::Marker(look.marker()?)),
+            (Action::SettlePrepared(id), Output::Looking(look)) => {
+                look.settle_prepared(*id, &prepared_ends(&self.facts))?;
+            }
             (Action::Settle, Output::Ready(output)) => {
                 output.settle(&sink_topics(self.job))?;
                 probe::reached("settled");
@@ -494,6 +497,13 @@ fn open_sinks(
         });
     }
     Ok(sinks)
+}
+
+/// The end of each partition that the prepared checkpoint wrote.
+fn prepared_ends(facts: &Facts) -> Vec<PartitionEnd> {
+    let sinks = facts.prepared.iter().flat_map(|prepared| &prepared.record.sinks);
+    let ends = sinks.filter_map(|state| if let SinkState::Kafka { ends, .. } = state { Some(ends) } else { None });
+    ends.flatten().cloned().collect()
 }
 
 /// Staging files of a checkpoint that did not happen.

@@ -8,6 +8,7 @@
 use crate::checkpoint::record::{Position, SplitState};
 use crate::config::model::WatermarkPolicy;
 use crate::ids::{SplitIndex, Watermark};
+use crate::seeded::{self, Bug};
 
 /// The largest watermark that a record can cause: [`Watermark::END`] is said by the end of the input alone.
 const LARGEST_OF_A_RECORD: i64 = i64::MAX - 1;
@@ -66,7 +67,9 @@ impl SplitWatermarks {
             announced: Watermark::START,
         };
         watermarks.combined = watermarks.combine();
-        watermarks.splits.iter_mut().for_each(|split| split.idle = false);
+        if !seeded::is(Bug::IdleRestored) {
+            watermarks.splits.iter_mut().for_each(|split| split.idle = false);
+        }
         watermarks
     }
 
@@ -257,6 +260,12 @@ impl InputWatermarks {
     pub fn update(&mut self, port: usize, sender: usize, watermark: Watermark) -> Option<Watermark> {
         let entry = &mut self.ports[port];
         let before = entry.senders[sender];
+        if seeded::is(Bug::WatermarkLowered) {
+            entry.senders[sender] = watermark;
+            entry.watermark = entry.senders.iter().copied().min().expect("the sender itself is in the list");
+            self.operator = smallest(&self.ports);
+            return Some(self.operator);
+        }
         if watermark <= before {
             return None;
         }

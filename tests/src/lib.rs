@@ -17,5 +17,6 @@ mod node;
 pub mod payments;
 pub mod proxy;
 pub mod scene;
+pub mod simulation;
 pub mod small_disk;
 pub mod tally;

@@ -7,6 +7,7 @@
 
 use super::record::CheckpointKind;
 use crate::ids::CheckpointId;
+use crate::seeded::{self, Bug};
 
 /// When checkpoints are taken, in milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +83,23 @@ pub enum Action {
     GiveUp(CheckpointId),
 }
 
+/// How far the checkpoint in flight is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// None is in flight.
+    Idle,
+    /// Its parts are on their way.
+    Collecting,
+    /// PREPARED is being written.
+    Preparing,
+    /// It is being decided, confirmed and applied.
+    Deciding,
+    /// COMMITTED is being written alone.
+    Recording,
+    /// The job ended.
+    Ended,
+}
+
 /// Where the checkpoint in flight is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -136,9 +154,21 @@ impl Protocol {
             Event::Positions(id) => self.part(id, |sources, _, _| sources),
             Event::Snapshot(id) => self.part(id, |_, snapshots, _| snapshots),
             Event::Flushed(id) => self.part(id, |_, _, sink| sink),
-            Event::Prepared(id) => Some(self.prepared(id)),
+            Event::Prepared(id) => self.prepared(now_ms, id),
             Event::Decided(id) => self.decided(now_ms, id),
             Event::Recorded(id) => Some(self.recorded(id)),
+        }
+    }
+
+    /// How far the checkpoint in flight is.
+    pub fn stage(&self) -> Stage {
+        match self.phase {
+            Phase::Idle => Stage::Idle,
+            Phase::Collecting { .. } => Stage::Collecting,
+            Phase::Preparing { .. } => Stage::Preparing,
+            Phase::Deciding { .. } => Stage::Deciding,
+            Phase::Recording { .. } => Stage::Recording,
+            Phase::Ended => Stage::Ended,
         }
     }
 
@@ -169,6 +199,10 @@ impl Protocol {
                 is_due.then(|| self.inject(now_ms, CheckpointKind::Periodic))
             }
             Phase::Collecting { id, .. } | Phase::Preparing { id, .. } if since_barrier > self.schedule.timeout_ms => {
+                if seeded::is(Bug::CheckpointDropped) {
+                    self.phase = Phase::Idle;
+                    return None;
+                }
                 Some(Action::GiveUp(id))
             }
             // Only the store is asked here; a decision by Kafka may take as long as its brokers are away.
@@ -200,6 +234,9 @@ impl Protocol {
         which: impl for<'a> Fn(&'a mut usize, &'a mut usize, &'a mut usize) -> &'a mut usize,
     ) -> Option<Action> {
         let Phase::Collecting { id, kind, sources, snapshots, sink } = &mut self.phase else {
+            if seeded::is(Bug::CheckpointDropped) {
+                return None;
+            }
             panic!("a part of checkpoint {reported} was reported while none is collected");
         };
         assert_eq!(*id, reported, "a part of another checkpoint");
@@ -210,21 +247,36 @@ impl Protocol {
             return None;
         }
         let (id, kind) = (*id, *kind);
+        if seeded::is(Bug::CommitBeforePrepared) {
+            self.phase = Phase::Deciding { id, kind };
+            return Some(Action::Decide(id));
+        }
         self.phase = Phase::Preparing { id, kind };
         Some(Action::Prepare { id, kind, commits: self.unrecorded })
     }
 
-    fn prepared(&mut self, reported: CheckpointId) -> Action {
+    fn prepared(&mut self, now_ms: u64, reported: CheckpointId) -> Option<Action> {
         let Phase::Preparing { id, kind } = self.phase else { panic!("checkpoint {reported} was not being prepared") };
         assert_eq!(id, reported, "another checkpoint was prepared");
         self.unrecorded = None;
+        if seeded::is(Bug::CommitBeforePrepared) {
+            return self.happened(now_ms, id, kind);
+        }
         self.phase = Phase::Deciding { id, kind };
-        Action::Decide(id)
+        Some(Action::Decide(id))
     }
 
     fn decided(&mut self, now_ms: u64, reported: CheckpointId) -> Option<Action> {
         let Phase::Deciding { id, kind } = self.phase else { panic!("checkpoint {reported} was not being decided") };
         assert_eq!(id, reported, "another checkpoint was decided");
+        if seeded::is(Bug::CommitBeforePrepared) {
+            self.phase = Phase::Preparing { id, kind };
+            return Some(Action::Prepare { id, kind, commits: self.unrecorded });
+        }
+        self.happened(now_ms, id, kind)
+    }
+
+    fn happened(&mut self, now_ms: u64, id: CheckpointId, kind: CheckpointKind) -> Option<Action> {
         self.unrecorded = Some(id);
         self.ended_ms = now_ms;
         if kind != CheckpointKind::Periodic {

@@ -1,6 +1,6 @@
 //! The order of a start, as a pure state machine: facts go in, the next action comes out.
 //!
-//! Look at the marker, and only then fence; wait until what an earlier life left open is decided; look again, and only then
+//! Look at the marker, settle what it names, and only then fence; wait until what an earlier life left open is decided; look again, and only then
 //! act. After that the table of [`super::recovery`] says which of four roads is taken, and [`road`] what its steps are. A
 //! step that fails ends the process: there is no fact for it, the next start begins from the top. No I/O, no clock, no log.
 //! Next rooms: `recovery` (the table), [`crate::start`] (the shell that acts).
@@ -24,6 +24,10 @@ pub enum Fact {
 pub enum Action {
     /// Read the marker, fencing nobody.
     Look,
+    /// The marker names the prepared checkpoint: wait until it is committed in every partition that it wrote. A partition
+    /// that missed its control record (KAFKA-20734) still holds it open, and the initialisation would lose it for good where
+    /// a delayed request has begun another transaction there.
+    SettlePrepared(CheckpointId),
     /// Take the transactional id over: fences whoever had it and ends what that one left open.
     Initialise,
     /// Wait until everything that was open before this life is decided, in the sinks' topics and the marker's.
@@ -76,6 +80,7 @@ pub enum DecidedBy {
 #[derive(Debug)]
 enum Phase {
     Looking,
+    SettlingPrepared,
     Initialising,
     Settling,
     Reading,
@@ -114,9 +119,14 @@ impl Startup {
                 self.seen = marker;
                 match recovery::decide(&self.facts, Verdict::Marker(marker)) {
                     Decision::Stop(conflict) => Action::Stop(conflict),
+                    Decision::Promote(id) => {
+                        self.phase = Phase::SettlingPrepared;
+                        Action::SettlePrepared(id)
+                    }
                     _ => self.enter(Phase::Initialising),
                 }
             }
+            (Phase::SettlingPrepared, Fact::Done) => self.enter(Phase::Initialising),
             (Phase::Initialising, Fact::Done) => self.enter(Phase::Settling),
             (Phase::Settling, Fact::Done) => self.enter(Phase::Reading),
             (Phase::Reading, Fact::Marker(marker)) => self.decide(Verdict::Marker(marker)),
@@ -132,7 +142,9 @@ impl Startup {
             Phase::Settling => Action::Settle,
             Phase::Reading if seeded::is(Bug::MarkerNotReadAgain) => return self.decide(Verdict::Marker(self.seen)),
             Phase::Reading => Action::ReadMarker,
-            Phase::Looking | Phase::Walking(_) => unreachable!("a start begins with one and ends with the other"),
+            Phase::Looking | Phase::SettlingPrepared | Phase::Walking(_) => {
+                unreachable!("a start begins with one and ends with the other")
+            }
         };
         self.phase = phase;
         action
@@ -261,6 +273,12 @@ mod tests {
             Action::Run(GoOn { from: four, next }),
         ];
         assert_eq!(rolled_back[5..], expected);
+    }
+
+    #[test]
+    fn what_the_marker_names_is_settled_before_the_initialisation_could_abort_it() {
+        let actions = walk(facts(Some(4), Some(7)), marker(7), marker(7));
+        assert_eq!(actions[..3], [Action::Look, Action::SettlePrepared(CheckpointId(7)), Action::Initialise]);
     }
 
     #[test]

@@ -235,6 +235,33 @@ impl OutputLook {
         read_marker(&self.look, &self.place)
     }
 
+    /// Waits until a checkpoint that the marker names is committed in every partition that it wrote up to these ends. Fences
+    /// nobody: to initialise before would lose what is still open where a delayed request began another transaction.
+    pub fn settle_prepared(&self, id: CheckpointId, ends: &[PartitionEnd]) -> Result<(), JobError> {
+        let mut needed = ends.to_vec();
+        for end in &mut needed {
+            end.end_offset += 1;
+        }
+        let began = Instant::now();
+        let patience = &mut |_: &KafkaError| {
+            if began.elapsed() > INIT_MAX { Patience::GiveUp } else { Patience::Wait }
+        };
+        match self.look.confirm(&needed, patience) {
+            Confirmation::Decided => Ok(()),
+            Confirmation::NoAnswer(error) => Err(error.into()),
+            Confirmation::Undecided(behind) => {
+                let open: Vec<String> = behind.iter().map(ToString::to_string).collect();
+                Err(JobError::Stop(format!(
+                    "checkpoint `{id}` was committed (marker topic `{}` says so), but a part of it is still open: {}. \
+                     Nothing was fenced or changed. It must be committed there, never aborted, and soon: before the broker's \
+                     transaction time-out passes, and before this job is started again",
+                    self.place.topic,
+                    open.join(", ")
+                )))
+            }
+        }
+    }
+
     /// Takes the transactional id over: fences whoever had it and ends what that one left open.
     pub fn init(self) -> Result<KafkaOutput, JobError> {
         let OutputLook { options, look, place, decider } = self;

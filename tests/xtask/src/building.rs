@@ -26,6 +26,14 @@ pub fn kafka_session() -> Outcome<()> {
     program("kafka_session")
 }
 
+/// Builds the simulation's program of the tests crate.
+///
+/// # Errors
+/// As [`host`].
+pub fn simulation() -> Outcome<()> {
+    program("tidegate-simulate")
+}
+
 /// Builds one program with the features of the whole workspace, those that the tests use: with `--package` alone a few
 /// small crates would differ, and Wasmtime, which uses them, would be built twice.
 fn program(name: &str) -> Outcome<()> {

@@ -21,6 +21,7 @@ pub mod recount;
 pub mod report;
 pub mod setup;
 pub mod shell;
+pub mod simulate;
 pub mod soak;
 pub mod testing;
 pub mod trial;
