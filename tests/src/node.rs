@@ -5,6 +5,7 @@
 
 use crate::broker::TransactionVersion;
 use crate::java::{java, spawn_bound_to_this_process, tail};
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -71,7 +72,11 @@ impl Node {
     /// Writes `server.properties` and formats the storage.
     pub(crate) fn format(&self, cluster: &str, lines: &[(&str, String)], version: TransactionVersion, more: &[String]) {
         let properties = self.path("server.properties");
-        let text: String = lines.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        let mut text = String::new();
+        for (name, value) in lines {
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(text, "{name}={value}");
+        }
         fs::write(&properties, text).expect("the temporary folder can be written");
         let log = self.path("format.log");
         let feature = match version {

@@ -10,7 +10,8 @@ const MAY: [(&str, &str); 7] = [
     ("host/src/plugin/memory.rs", "gives Wasmtime the mapping behind a linear memory"),
     ("plugin-sdk/src/bindings.rs", "the component model's exports"),
     ("tests/src/bin/tidegate-probed.rs", "kills itself where a test says"),
-    ("tests/src/broker.rs", "signals a child process, and ends the shared one at exit"),
+    ("tests/src/broker.rs", "ends the shared process at exit"),
+    ("tests/src/node.rs", "signals a child process"),
     ("tests/src/scene.rs", "signals a child process"),
     ("tests/src/java.rs", "ties a child process to the life of this one"),
 ];
