@@ -221,7 +221,7 @@ impl Producer {
         let Some(failure) = failure else { return Ok(()) };
         if failure.is_purged() {
             // The library threw the record away because the transaction had failed before.
-            self.expect_sound(&failure.doing())?;
+            self.expect_sound("writing the output to the brokers")?;
         }
         Err(self.explain(&failure))
     }

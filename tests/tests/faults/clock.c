@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -71,7 +72,7 @@ time_t time(time_t *result)
     return now.tv_sec;
 }
 
-/* All condition variables of the process that come here wait for the wall clock. */
+/* All condition variables of the process that come here wait for the wall clock. librdkafka's are those of <threads.h>. */
 int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
                            const struct timespec *restrict until)
 {
@@ -80,17 +81,30 @@ int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *
         int result;
 
         clock_gettime(CLOCK_REALTIME, &now);
-        if (now.tv_sec > until->tv_sec || (now.tv_sec == until->tv_sec && now.tv_nsec >= until->tv_nsec))
-            return ETIMEDOUT;
         real_gettime(CLOCK_REALTIME, &slice);
-        if (until->tv_sec > now.tv_sec || until->tv_nsec - now.tv_nsec > SLICE_NANOSECONDS)
+        if (until->tv_sec > now.tv_sec + 1) {
             slice.tv_nsec += SLICE_NANOSECONDS;
-        else
-            slice.tv_nsec += until->tv_nsec - now.tv_nsec;
+        } else {
+            int64_t left = (until->tv_sec - now.tv_sec) * 1000000000L + until->tv_nsec - now.tv_nsec;
+            if (left > SLICE_NANOSECONDS)
+                left = SLICE_NANOSECONDS;
+            slice.tv_nsec += left > 0 && until->tv_sec + 1 >= now.tv_sec ? left : 0;
+        }
         slice.tv_sec += slice.tv_nsec / 1000000000L;
         slice.tv_nsec %= 1000000000L;
         result = real_wait(condition, mutex, &slice);
         if (result != ETIMEDOUT)
             return result;
+        clock_gettime(CLOCK_REALTIME, &now);
+        if (now.tv_sec > until->tv_sec || (now.tv_sec == until->tv_sec && now.tv_nsec >= until->tv_nsec))
+            return ETIMEDOUT;
     }
+}
+
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict until)
+{
+    /* In glibc they are the POSIX ones under another name. */
+    int result = pthread_cond_timedwait((pthread_cond_t *)condition, (pthread_mutex_t *)mutex, until);
+
+    return result == 0 ? thrd_success : result == ETIMEDOUT ? thrd_timedout : thrd_error;
 }
