@@ -8,7 +8,7 @@
 use crate::judge::{Isolation, Judge, NewRecord, Record};
 use crate::scene::{Running, Scene, plugin};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use xtask::generate::{Plan, generate};
@@ -18,6 +18,8 @@ use xtask::recount::{Alert, BadLine, Found, Recount, Rule};
 static NEXT: AtomicU32 = AtomicU32::new(0);
 /// A payment so far ahead of all others closes their windows; one goes to each partition.
 const CLOSING_MS: i64 = 3_600_000;
+/// The file of the counts, with [`Options::file`].
+const FILE: &str = "counts.jsonl";
 /// Closing payments' users; nobody else has such a name.
 const CLOSER: &str = "closer-";
 
@@ -52,12 +54,18 @@ pub struct Options<'a> {
     pub is_bounded: bool,
     /// Whether each payment gives a record of its own too, the user's count.
     pub counts: bool,
+    /// Whether the counts go to a file as well.
+    pub file: bool,
     /// Lines of `[checkpoint]`.
     pub checkpoint: &'a str,
     /// Lines that both Kafka sinks get.
     pub sink_keys: &'a str,
     /// Lines of `[source.payments]`.
     pub source_keys: &'a str,
+    /// Lines that both operators get.
+    pub operator_keys: &'a str,
+    /// The inside of `[connection.main.properties]`.
+    pub properties: &'a str,
     /// Replicas of each partition of the topics, if somebody must choose them: payments, alerts, counts.
     pub replicas: Option<[&'a [&'a [i32]]; 3]>,
 }
@@ -72,9 +80,12 @@ impl<'a> Options<'a> {
             records: 200_000,
             is_bounded: true,
             counts: false,
+            file: false,
             checkpoint: "interval = \"10ms\"",
             sink_keys: "",
             source_keys: "",
+            operator_keys: "",
+            properties: "",
             replicas: None,
         }
     }
@@ -101,6 +112,7 @@ pub struct Payments<'a> {
     judge: &'a Judge,
     partitions: u16,
     counts: bool,
+    file: bool,
     /// All payments: partition, JSON, timestamp.
     all: Vec<(i32, Vec<u8>, i64)>,
     fed: RefCell<Fed>,
@@ -141,6 +153,7 @@ impl<'a> Payments<'a> {
             judge,
             partitions: options.shape.partitions,
             counts: options.counts,
+            file: options.file,
             all,
             fed: RefCell::new(Fed { taken: 0, records: 0, closers: 0, recount, by_user: HashMap::new() }),
         };
@@ -172,11 +185,23 @@ impl<'a> Payments<'a> {
     /// # Panics
     /// If the broker does not take them.
     pub fn feed(&self, count: usize) {
+        self.feed_with(count, new_record);
+    }
+
+    /// Writes the next payments to one partition.
+    ///
+    /// # Panics
+    /// If the broker does not take them.
+    pub fn feed_to(&self, count: usize, partition: i32) {
+        self.feed_with(count, |payment| NewRecord { partition, ..new_record(payment) });
+    }
+
+    fn feed_with<'p>(&'p self, count: usize, new: impl Fn(&'p (i32, Vec<u8>, i64)) -> NewRecord<'p>) {
         let mut fed = self.fed.borrow_mut();
         let piece = &self.all[fed.taken..self.all.len().min(fed.taken.saturating_add(count))];
         assert!(piece.is_empty() || fed.closers == 0, "payments after the windows closed are late");
         fed.taken += piece.len();
-        self.judge.produce(&self.payments_topic, piece.iter().map(new_record));
+        self.judge.produce(&self.payments_topic, piece.iter().map(new));
         for (_, json, _) in piece {
             fed.add(json);
         }
@@ -213,8 +238,11 @@ impl<'a> Payments<'a> {
         let verdict = self.alerts_found().compare(&expected);
         assert!(verdict.is_exact(), "{what}: {verdict:?}");
         if self.counts {
-            let (seen, all) = (self.count_in_order(what), self.fed.borrow().by_user.clone());
-            assert_eq!(seen, all, "{what}: the users' last counts");
+            let all = self.fed.borrow().by_user.clone();
+            assert_eq!(self.count_in_order(what), all, "{what}: the users' last counts");
+            if self.file {
+                assert_eq!(self.count_in_file(what), all, "{what}: the users' last counts in the file");
+            }
         }
     }
 
@@ -229,6 +257,33 @@ impl<'a> Payments<'a> {
         if self.counts {
             self.count_in_order(what);
         }
+        if self.file {
+            self.count_in_file(what);
+        }
+    }
+
+    /// Fails the test unless every payment is counted once, in whatever order.
+    ///
+    /// # Panics
+    /// With the user whose counts are not right.
+    pub fn expect_counted_once(&self, what: &str) {
+        let mut seen: HashMap<String, Vec<u64>> = HashMap::new();
+        for record in self.judge.read_committed(&self.counts_topic) {
+            let (user, count) = counted(&record);
+            seen.entry(user).or_default().push(count);
+        }
+        let fed = self.fed.borrow();
+        assert_eq!(seen.len(), fed.by_user.len(), "{what}: users");
+        for (user, mut counts) in seen {
+            counts.sort_unstable();
+            assert!(counts.iter().copied().eq(1..=fed.by_user[&user]), "{what}: the counts of {user} are {counts:?}");
+        }
+    }
+
+    /// How many counts a reader sees more than once.
+    pub fn counts_doubled(&self) -> usize {
+        let mut seen = HashSet::new();
+        self.judge.read_committed(&self.counts_topic).iter().filter(|record| !seen.insert(counted(record))).count()
     }
 
     /// How many records of the counts' topic a reader sees now.
@@ -276,6 +331,27 @@ impl<'a> Payments<'a> {
         self.judge.read(&self.counts_topic, Isolation::Uncommitted).len()
     }
 
+    /// Does what a supervisor does: starts the host again whenever it ends with 75, until all that was fed is counted. Returns
+    /// the host that did, and how often it was started again.
+    ///
+    /// # Panics
+    /// If it ends otherwise, or again and again.
+    pub fn supervise(&self, mut running: Running) -> (Running, usize) {
+        const STARTS_MAX: usize = 10;
+        let fed = self.fed.borrow().records;
+        for starts in 0..STARTS_MAX {
+            while !running.has_ended() && self.counts_visible() < fed {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            if !running.has_ended() {
+                return (running, starts);
+            }
+            running.wait().expect_refusal("a host under a supervisor", 75, &[]);
+            running = self.scene.start(None, &[]);
+        }
+        panic!("the host ended {STARTS_MAX} times:\n{}", running.log());
+    }
+
     /// Starts a healthy host and lets it end the job as [`Payments::finish`] says.
     pub fn restart_and_finish(&self, what: &str) {
         self.finish(self.scene.start(None, &[]), what);
@@ -292,6 +368,24 @@ impl<'a> Payments<'a> {
         found
     }
 
+    /// Whether all that was fed is counted.
+    pub fn is_counted(&self) -> bool {
+        self.counts_visible() >= self.fed.borrow().records
+    }
+
+    /// The last count of each user in the file, where they stand as they do in the topic.
+    fn count_in_file(&self, what: &str) -> HashMap<String, u64> {
+        // There is none before the first start.
+        let text = std::fs::read_to_string(self.scene.path(FILE)).unwrap_or_default();
+        let mut last: HashMap<String, u64> = HashMap::new();
+        for line in text.lines() {
+            let (user, count) = user_and_count(line);
+            let before = last.insert(user, count).unwrap_or(0);
+            assert_eq!(count, before + 1, "{what}: in the file, after count {before} came {line}");
+        }
+        last
+    }
+
     /// The last count of each user. All of a user's lie in one partition, and each is one more than the one before.
     fn count_in_order(&self, what: &str) -> HashMap<String, u64> {
         let mut last: HashMap<String, u64> = HashMap::new();
@@ -304,12 +398,12 @@ impl<'a> Payments<'a> {
     }
 
     fn job_text(&self, options: &Options<'_>) -> String {
-        let Options { checkpoint, sink_keys, source_keys, .. } = options;
+        let Options { checkpoint, sink_keys, source_keys, operator_keys, properties, .. } = options;
         let brokers = options.address.replace(',', "\", \"");
         let Shape { workers, shards, batch_rows, .. } = options.shape;
         let Payments { job, payments_topic, alerts_topic, .. } = self;
         let until = if options.is_bounded { "until = \"latest\"" } else { "" };
-        let counting = if options.counts { self.counting(sink_keys) } else { String::new() };
+        let counting = if options.counts { self.counting(options) } else { String::new() };
         format!(
             r#"format = 1
 name = "{job}"
@@ -325,6 +419,7 @@ rows = {batch_rows}
 [connection.main]
 kind = "kafka"
 brokers = ["{brokers}"]
+properties = {{ {properties} }}
 
 [source.payments]
 connection = "main"
@@ -340,6 +435,7 @@ plugin = "{}"
 inputs = {{ main = "payments" }}
 config = {{ threshold = 10, window = "1m" }}
 discard = ["late"]
+{operator_keys}
 
 [sink.alerts]
 connection = "main"
@@ -351,20 +447,24 @@ from = ["detector.alerts"]
         )
     }
 
-    fn counting(&self, sink_keys: &str) -> String {
+    fn counting(&self, options: &Options<'_>) -> String {
+        let Options { sink_keys, operator_keys, .. } = options;
+        let file = format!("[sink.copy]\nkind = \"file\"\npath = \"{FILE}\"\nfrom = [\"count.out\"]\n");
+        let file = if options.file { &file } else { "" };
         format!(
             r#"
 [operator.count]
 plugin = "{}"
 inputs = {{ main = "payments" }}
 config = {{ role = "count" }}
+{operator_keys}
 
 [sink.counts]
 connection = "main"
 topic = "{}"
 from = ["count.out"]
 {sink_keys}
-"#,
+{file}"#,
             plugin("steps").display(),
             self.counts_topic
         )
@@ -386,8 +486,13 @@ fn new_record((partition, json, timestamp): &(i32, Vec<u8>, i64)) -> NewRecord<'
 }
 
 fn counted(record: &Record) -> (String, u64) {
-    let value: serde_json::Value = serde_json::from_str(record.text()).expect("a count is JSON");
-    let user = value["key"].as_str().expect("a count has its key").to_owned();
+    let (user, count) = user_and_count(record.text());
     assert_eq!(record.key.as_deref(), Some(user.as_bytes()), "a count's key is its user");
+    (user, count)
+}
+
+fn user_and_count(json: &str) -> (String, u64) {
+    let value: serde_json::Value = serde_json::from_str(json).expect("a count is JSON");
+    let user = value["key"].as_str().expect("a count has its key").to_owned();
     (user, value["count"].as_u64().expect("a count has its count"))
 }

@@ -18,6 +18,8 @@ pub struct ApiKey(pub i16);
 impl ApiKey {
     /// Records to a partition.
     pub const PRODUCE: ApiKey = ApiKey(0);
+    /// Records of partitions.
+    pub const FETCH: ApiKey = ApiKey(1);
     /// Offsets by time, or the ends.
     pub const LIST_OFFSETS: ApiKey = ApiKey(2);
     /// Brokers, topics, leaders.
@@ -45,6 +47,8 @@ pub enum Fault {
     HoldAndCut,
     /// The client is cut off at once; the broker gets the request when the time is over.
     Late(Duration),
+    /// It is forwarded when the time is over, and with it what comes after it on the connection: a slow network.
+    Slow(Duration),
     /// It is forwarded, and then the hook runs (to kill somebody).
     Hook(Arc<dyn Fn() + Send + Sync>),
 }
@@ -303,6 +307,10 @@ impl State {
                         let _ = deliver(&upstream, &frame);
                     })?;
                     return Ok(());
+                }
+                Fault::Slow(by) => {
+                    thread::sleep(by);
+                    write_frame(broker, &frame)?;
                 }
                 Fault::Hook(hook) => {
                     write_frame(broker, &frame)?;

@@ -221,6 +221,19 @@ impl Running {
         }
     }
 
+    /// Whether it has ended by itself or by a signal.
+    ///
+    /// # Panics
+    /// If it cannot be waited for.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("the host is our child").is_some()
+    }
+
+    /// The process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Lets a stopped host go on, and returns when it does.
     ///
     /// # Panics

@@ -79,4 +79,5 @@ fn the_marker_topic_is_compacted_and_made_once() {
     let value = |name: &str| settings[name].value.clone();
     assert_eq!(value("cleanup.policy").as_deref(), Some("compact"));
     assert_eq!(value("segment.ms").as_deref(), Some("600000"));
+    assert_eq!(value("message.timestamp.type").as_deref(), Some("LogAppendTime"));
 }

@@ -8,6 +8,7 @@ use super::{panics, plugin_cache, report, signals};
 use crate::config;
 use crate::error::{EXIT_DONE, EXIT_RESTART, EXIT_USAGE};
 use crate::job::{self, Ended};
+use crate::kafka::transaction::Rotation;
 use crate::start::StartOptions;
 use crate::status::{Control, Status};
 use std::path::PathBuf;
@@ -53,7 +54,7 @@ pub fn run(arguments: &RunArguments) -> u8 {
         return EXIT_RESTART;
     }
     let progress = Progress::start(&job.name, Arc::clone(&status), arguments.log, arguments.quiet);
-    let options = StartOptions { fresh: arguments.fresh.clone(), cache: plugin_cache(), ..StartOptions::default() };
+    let options = StartOptions { fresh: arguments.fresh.clone(), cache: plugin_cache(), rotation: rotation() };
     let outcome = job::run(&job, &options, &control, &status);
     progress.finish();
     match outcome {
@@ -70,6 +71,15 @@ pub fn run(arguments: &RunArguments) -> u8 {
             error.exit_code()
         }
     }
+}
+
+/// Whether a doubtful producer is replaced: always, but for a test that shows the damage (`TIDEGATE_ROTATION=never`).
+fn rotation() -> Rotation {
+    #[cfg(feature = "fail-points")]
+    if std::env::var_os("TIDEGATE_ROTATION").is_some_and(|word| word == "never") {
+        return Rotation::Never;
+    }
+    Rotation::default()
 }
 
 /// `--fresh` names something that is not there.

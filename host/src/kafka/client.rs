@@ -389,7 +389,12 @@ fn is_retriable(code: Code) -> bool {
 }
 
 fn class_of(flags: CallFlags) -> Class {
-    if !flags.fatal && flags.retriable { Class::Retry } else { Class::Fatal }
+    match flags {
+        CallFlags { fatal: false, retriable: true, .. } => Class::Retry,
+        // Only this transaction is lost: what a new process finds decides.
+        CallFlags { fatal: false, requires_abort: true, .. } => Class::Unknown,
+        _ => Class::Fatal,
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use crate::checkpoint::record::PartitionEnd;
 use crate::config::model::KafkaConnection;
 use crate::seeded::{self, Bug};
 use rdkafka::bindings as native;
+use rdkafka::bindings::rd_kafka_resp_err_t as Code;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -206,7 +208,12 @@ fn ask_once(client: &Client, places: &[TopicPartition]) -> Result<Vec<i64>, Kafk
     }
     // SAFETY: client and list are live; the call waits at most as long as said and fills the list.
     let result = unsafe { native::rd_kafka_offsets_for_times(client.as_ptr(), list.as_ptr(), millis(QUESTION)) };
-    client.check(doing, result)?;
+    if result != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
+        // The library does not say which topic it is about.
+        let topics: BTreeSet<String> = places.iter().map(|place| format!("`{}`", place.topic)).collect();
+        let topics = topics.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(client.explain(&format!("{doing} of {topics}"), result, ""));
+    }
     // SAFETY: our own list, live and not written to here.
     let answers = unsafe { entries(list.as_ptr()) };
     let answer = |place: &TopicPartition| {

@@ -12,9 +12,13 @@ use uuid::Uuid;
 const VERSION: u32 = 1;
 
 /// The settings of a marker's topic: compacted, and with small segments, so that compaction keeps up and reading the topic's
-/// tail stays short.
-pub const TOPIC_SETTINGS: [(&str, &str); 3] =
-    [("cleanup.policy", "compact"), ("segment.ms", "600000"), ("min.cleanable.dirty.ratio", "0.1")];
+/// tail stays short. The broker says when a marker was written: it would refuse the time of a host whose clock is ahead.
+pub const TOPIC_SETTINGS: [(&str, &str); 4] = [
+    ("cleanup.policy", "compact"),
+    ("segment.ms", "600000"),
+    ("min.cleanable.dirty.ratio", "0.1"),
+    ("message.timestamp.type", "LogAppendTime"),
+];
 
 /// Where a job's marker lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +139,8 @@ mod tests {
         assert_eq!(
             MarkerPlace::of_job("fraud").command(&brokers),
             "kafka-topics.sh --bootstrap-server k1:9092,k2:9092 --create --topic tidegate.fraud --partitions 1 \
-             --config cleanup.policy=compact --config segment.ms=600000 --config min.cleanable.dirty.ratio=0.1"
+             --config cleanup.policy=compact --config segment.ms=600000 --config min.cleanable.dirty.ratio=0.1 \
+             --config message.timestamp.type=LogAppendTime"
         );
     }
 

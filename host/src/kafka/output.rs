@@ -5,7 +5,7 @@
 //! [`crate::start`] and [`crate::sink::task`], which use it.
 
 use super::admin::{KafkaAdmin, TopicInfo};
-use super::error::KafkaError;
+use super::error::{Class, KafkaError};
 use super::look::{Confirmation, Look, Patience};
 use super::marker::{self, MarkerPlace};
 use super::partitions::TopicPartition;
@@ -29,6 +29,8 @@ const INIT_MAX: Duration = Duration::from_mins(1);
 const DRAIN_MAX: Duration = Duration::from_mins(15);
 /// How long a commit is repeated: far above a broker's restart.
 const COMMIT_MAX: Duration = Duration::from_secs(30);
+/// How long brokers may refuse to confirm a commit. One that has just started may not know a topic yet.
+const REFUSED_MAX: Duration = Duration::from_secs(30);
 /// How often a wait for brokers is logged.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -282,16 +284,29 @@ impl OutputLook {
 
 /// Waits until the commit is decided everywhere, however long brokers are away.
 fn confirm(unconfirmed: Unconfirmed, id: CheckpointId, alive: &mut dyn FnMut()) -> Result<Confirmed, JobError> {
-    let mut logged = Instant::now();
+    let (mut logged, mut refused_since) = (Instant::now(), None);
     let confirmed = unconfirmed.confirm(&mut |error| {
         alive();
         if logged.elapsed() > LOG_EVERY {
             logged = Instant::now();
             tracing::warn!(checkpoint = id.0, %error, "waiting for the brokers to confirm a commit");
         }
+        // Brokers that are away come back, and are waited for. A refusal stays one until somebody does something.
+        if error.class() != Class::Fatal {
+            refused_since = None;
+        } else if refused_since.get_or_insert_with(Instant::now).elapsed() > REFUSED_MAX {
+            return Patience::GiveUp;
+        }
         Patience::Wait
     });
-    confirmed.map_err(job_error)
+    confirmed.map_err(|error| match error {
+        SettleError::NoAnswer(refusal) => JobError::Stop(format!(
+            "checkpoint `{id}` is committed, but the brokers refuse to say whether the commit reached every partition: \
+             {refusal}. Nothing was produced or aborted since. Put right what they refuse (a topic that was deleted, a \
+             permission that was taken away) and start again: the start asks again before it does anything"
+        )),
+        error => job_error(error),
+    })
 }
 
 /// The marker's topic, made if it is not there. Two instances may make it at the same time.

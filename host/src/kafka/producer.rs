@@ -55,6 +55,18 @@ struct DeliveryFailure {
     code: c_int,
 }
 
+impl DeliveryFailure {
+    fn doing(&self) -> String {
+        let DeliveryFailure { topic, partition, bytes, .. } = self;
+        format!("writing a record of `{bytes}` bytes to `{topic}` partition `{partition}`")
+    }
+
+    fn is_purged(&self) -> bool {
+        let purged = [Code::RD_KAFKA_RESP_ERR__PURGE_QUEUE, Code::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT];
+        purged.contains(&super::client::code(self.code))
+    }
+}
+
 /// A record on its way to the queue. The bytes are copied by the call that takes it.
 #[derive(Debug, Clone, Copy)]
 pub struct NewRecord<'a> {
@@ -138,6 +150,14 @@ impl Producer {
         self.client.check_object("beginning a transaction", error)
     }
 
+    /// Says why the transaction failed, if it did. Must only be called when it cannot go on: asked to begin another one, the
+    /// library does nothing and says why it cannot.
+    fn expect_sound(&self, doing: &str) -> Result<(), KafkaError> {
+        // SAFETY: the handle is live.
+        let error = unsafe { native::rd_kafka_begin_transaction(self.client.as_ptr()) };
+        self.client.check_object(doing, error)
+    }
+
     /// Commits. OK means that the coordinator logged its intent.
     pub(super) fn commit(&self, at_most: Duration) -> Result<(), KafkaError> {
         // SAFETY: the handle is live; the call waits at most as long as said.
@@ -182,7 +202,11 @@ impl Producer {
             Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE => Enqueued::TooLarge,
             _ => {
                 let doing = format!("writing a record to topic `{}`", topic.name());
-                return self.client.check_object(&doing, error).map(|()| Enqueued::Done);
+                let refused = self.client.check_object(&doing, error);
+                if matches!(code, Code::RD_KAFKA_RESP_ERR__STATE | Code::RD_KAFKA_RESP_ERR__FATAL) {
+                    self.expect_sound(&doing)?;
+                }
+                return refused.map(|()| Enqueued::Done);
             }
         };
         // SAFETY: as above, and not used afterwards.
@@ -195,7 +219,12 @@ impl Producer {
         self.client.poll(at_most);
         // Explaining serves reports too, so the lock must be free by then.
         let failure = self.watch.failures.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
-        failure.map_or(Ok(()), |failure| Err(self.explain(&failure)))
+        let Some(failure) = failure else { return Ok(()) };
+        if failure.is_purged() {
+            // The library threw the record away because the transaction had failed before.
+            self.expect_sound("writing the output to the brokers")?;
+        }
+        Err(self.explain(&failure))
     }
 
     /// Sends what is queued without waiting for `linger.ms`, and says how many records are not answered yet.
@@ -228,7 +257,6 @@ impl Producer {
     }
 
     fn explain(&self, failure: &DeliveryFailure) -> KafkaError {
-        let DeliveryFailure { topic, partition, bytes, .. } = failure;
         let code = super::client::code(failure.code);
         let way_out = match code {
             Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE => {
@@ -240,8 +268,7 @@ impl Producer {
             }
             _ => "",
         };
-        let doing = format!("writing a record of `{bytes}` bytes to `{topic}` partition `{partition}`");
-        self.client.explain(&doing, code, way_out)
+        self.client.explain(&failure.doing(), code, way_out)
     }
 }
 

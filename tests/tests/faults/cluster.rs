@@ -29,6 +29,20 @@ pub(crate) const ROWS: &[Row] = &[
         "STOP before n+1 produces anything, and again at the next start",
         the_markers_only_replica_dead_at_commit,
     ),
+    Row::slow(
+        "three replicas, one goes down",
+        "three brokers, every topic on all of them, two in sync are enough; one that leads partitions is killed under a \
+         running job, and comes back; then another",
+        "no effect: exact, by the same process",
+        one_of_three_replicas_goes_down,
+    ),
+    Row::slow(
+        "a replica lags that is nearer",
+        "two brokers in two racks, the job in the rack of a follower (`client.rack`), which stands still while the host is \
+         killed after a commit and started again",
+        "the start reads the marker from the leader; exact",
+        a_nearer_replica_lags,
+    ),
 ];
 
 /// Counted from 1, which is checkpoint 0. Later ones may be without output: all payments may have been read by then.
@@ -91,4 +105,56 @@ fn the_markers_only_replica_dead_at_commit() {
     running.go_on();
     let run = running.wait();
     expect_stop(&payments, &run, &payments.marker_topic());
+}
+
+fn one_of_three_replicas_goes_down() {
+    const ALL: [&[i32]; 3] = [&[2, 3, 1], &[3, 1, 2], &[1, 2, 3]];
+    let config = vec![("min.insync.replicas", "2"), ("default.replication.factor", "3")];
+    let cluster = Cluster::start(&Options { nodes: 3, coordinator_replicas: 3, config, ..Options::default() });
+    let payments = &[ALL[0], ALL[1], ALL[2], ALL[0]][..];
+    let options = payments::Options {
+        replicas: Some([payments, &ALL, &ALL]),
+        ..payments::Options::fed(PROGRAM, cluster.addresses())
+    };
+    let payments = Payments::new(&cluster, &options);
+    cluster.create_topic_on(&payments.marker_topic(), &[ALL[0]], &[("cleanup.policy", "compact")]);
+    payments.feed(2000);
+    let mut running = payments.scene.start(None, &[]);
+    for (partition, node) in [(0, 2), (1, 3)] {
+        payments.wait_counted(&mut running);
+        assert_eq!(cluster.leader(&payments.counts_topic, partition), Some(node), "it leads nothing");
+        cluster.kill(node);
+        payments.feed(5000);
+        payments.wait_counted(&mut running);
+        cluster.restart(node);
+        payments.feed(5000);
+    }
+    payments.finish(running, "with one of three down");
+}
+
+fn a_nearer_replica_lags() {
+    const BOTH: &[i32] = &[1, 2];
+    let selector = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+    let config = vec![("replica.selector.class", selector)];
+    let cluster = Cluster::start(&Options { config, ..Options::default() });
+    let options = payments::Options {
+        replicas: Some([&[BOTH; 4], &[BOTH; 3], &[BOTH; 3]]),
+        properties: "\"client.rack\" = \"rack-2\"",
+        ..payments::Options::fed(PROGRAM, cluster.address(1))
+    };
+    let payments = Payments::new(&cluster, &options);
+    cluster.create_topic_on(&payments.marker_topic(), &[BOTH], &[("cleanup.policy", "compact")]);
+    payments.feed(2000);
+    let mut running = payments.scene.start(None, &[]);
+    payments.wait_counted(&mut running);
+    running.signal(libc::SIGTERM);
+    running.wait().expect_success("a stop");
+    payments.feed(2000);
+    let run = payments.scene.run_and_kill("unconfirmed:1");
+    assert!(run.was_killed(), "the kill did not hit: {:?}\n{}", run.status, run.log);
+    cluster.pause(2);
+    let mut running = payments.scene.start(None, &[]);
+    running.wait_until("its start", |running| running.log().contains("running from checkpoint"));
+    cluster.resume(2);
+    payments.finish(running, "beside a replica that lagged");
 }

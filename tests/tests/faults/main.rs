@@ -11,15 +11,18 @@ mod cluster;
 mod disk;
 mod event_time;
 mod harness;
+mod machine;
 mod matrix;
+mod network;
 mod plugin;
 mod process;
 mod source;
 mod store;
+mod topics;
 
 use matrix::Group;
 use std::process::ExitCode;
-use tidegate_tests::broker::Broker;
+use tidegate_tests::broker::{Broker, Options as BrokerOptions, TransactionVersion, shared_with};
 use tidegate_tests::payments::{Options, Payments};
 
 /// The host with fail points.
@@ -28,7 +31,9 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate-probed");
 /// The whole table, in its order.
 const MATRIX: &[Group] = &[
     Group { name: "process", about: "The host's own process.", rows: process::ROWS },
-    Group { name: "broker", about: "One broker, and the network to it.", rows: broker::ROWS },
+    Group { name: "broker", about: "One broker's process.", rows: broker::ROWS },
+    Group { name: "network", about: "The network to a broker.", rows: network::ROWS },
+    Group { name: "topics", about: "What others do to topics and transactions.", rows: topics::ROWS },
     Group { name: "cluster", about: "Two or three brokers.", rows: cluster::ROWS },
     Group { name: "store", about: "The store's file, the disk under it, and the files beside it.", rows: store::ROWS },
     Group {
@@ -53,4 +58,9 @@ fn main() -> ExitCode {
 /// A job on the shared broker whose payments are fed in pieces.
 fn fed(broker: &'static Broker) -> Payments<'static> {
     Payments::new(broker, &Options::fed(PROGRAM, broker.address()))
+}
+
+/// A broker with `transaction.version=0`.
+fn old_broker() -> &'static Broker {
+    shared_with("old", || BrokerOptions { transaction_version: TransactionVersion::V0, ..BrokerOptions::default() })
 }
