@@ -16,3 +16,5 @@ mod node;
 pub mod payments;
 pub mod proxy;
 pub mod scene;
+#[cfg(feature = "fail-points")]
+pub mod torture;

@@ -2,6 +2,7 @@
 //!
 //! It runs the host as a process of its own, so a kill is a kill. Knows nothing of what a job should give; the tests judge.
 
+use crate::java::{end_with_parent, spawn_bound_to_this_process};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,9 @@ const RUN_MAX: Duration = Duration::from_mins(2);
 /// A job's folder.
 #[derive(Debug)]
 pub struct Scene {
-    folder: TempDir,
+    folder: PathBuf,
+    /// Removes the folder with the scene, if it is a temporary one.
+    _temporary: Option<TempDir>,
     program: PathBuf,
     /// Variables that are set, or, without a value, not there.
     environment: Vec<(&'static str, Option<PathBuf>)>,
@@ -84,7 +87,19 @@ impl Scene {
     /// If there is no room for a temporary folder.
     pub fn new(program: &str) -> Scene {
         let folder = tempfile::Builder::new().prefix("tidegate-scene").tempdir().expect("a temporary folder");
-        Scene { folder, program: program.into(), environment: Vec::new(), runs: AtomicUsize::new(0) }
+        let scene = Scene::kept(program, folder.path());
+        Scene { _temporary: Some(folder), ..scene }
+    }
+
+    /// A scene in a folder that is there and stays.
+    pub fn kept(program: &str, folder: &Path) -> Scene {
+        Scene {
+            folder: folder.to_owned(),
+            _temporary: None,
+            program: program.into(),
+            environment: Vec::new(),
+            runs: AtomicUsize::new(0),
+        }
     }
 
     /// From now on the host finds this variable to be a path, or not set.
@@ -94,12 +109,12 @@ impl Scene {
 
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     /// The folder.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.folder
     }
 
     /// Writes the job file.
@@ -149,6 +164,7 @@ impl Scene {
         let mut command = Command::new(&self.program);
         command.arg("run").arg(self.path("job.toml")).args(arguments).stdin(Stdio::null());
         command.stdout(file.try_clone().expect("a second handle of the log")).stderr(file);
+        end_with_parent(&mut command);
         // The numbers of a run's end are debug events.
         command.env("TIDEGATE_LOG", "tidegate::job=debug,info");
         for (name, value) in &self.environment {
@@ -158,7 +174,7 @@ impl Scene {
             };
         }
         command.envs(variables.iter().copied());
-        Running { child: command.spawn().expect("the host starts"), log }
+        Running { child: spawn_bound_to_this_process(command).expect("the host starts"), log }
     }
 }
 
@@ -166,6 +182,19 @@ impl Running {
     /// What it has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Where it logs to.
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Panics
+    /// If the system does not know the process.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the host is our child")
     }
 
     /// Sends a signal.

@@ -23,5 +23,6 @@ pub mod setup;
 pub mod shell;
 pub mod soak;
 pub mod testing;
+pub mod torture;
 pub mod trial;
 pub mod usage;

@@ -48,6 +48,20 @@ fn count_counts_by_key() {
 }
 
 #[test]
+fn zip_pairs_what_a_key_has_on_both_sides_in_order() {
+    let left = vec![Record::at(5).key("a").value("l1"), Record::at(6).key("a").value("l2"), Record::at(7).key("b")];
+    let right = vec![Record::at(9).key("a").value("r1"), Record::at(1).key("c"), Record::at(2).key("a").value("r2")];
+    let expected = [
+        Record::at(9).key("a").value(r#"{"key":"a","left":"l1","right":"r1"}"#),
+        Record::at(6).key("a").value(r#"{"key":"a","left":"l2","right":"r2"}"#),
+    ];
+    let one = run(r#"{"role":"zip"}"#, &[Step::Records(0, left.clone()), Step::Records(1, right.clone())]);
+    let other = run(r#"{"role":"zip"}"#, &[Step::Records(1, right), Step::Records(0, left)]);
+    assert_eq!(one.emitted(0), expected);
+    assert_eq!(other, one, "which input comes first changes nothing where one comes whole");
+}
+
+#[test]
 fn join_emits_a_key_once_when_both_sides_have_it() {
     let left = vec![Record::at(5).key("a").value("l1"), Record::at(6).key("a").value("l2"), Record::at(7).key("b")];
     let right = vec![Record::at(9).key("a").value("r1"), Record::at(1).key("a").value("r2"), Record::at(2).key("c")];
