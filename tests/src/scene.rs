@@ -138,7 +138,7 @@ impl Scene {
     /// Starts the job; it stops (SIGSTOP) when the moment is reached for the n-th time (`moment:n`). Wait for that with
     /// [`Running::wait_stopped`].
     pub fn start_and_stop(&self, at: &str) -> Running {
-        self.spawn(&[("TIDEGATE_STOP_AT", at)], &[])
+        self.start_with(&[("TIDEGATE_STOP_AT", at)], &[])
     }
 
     /// Runs the job with more arguments.
@@ -155,10 +155,11 @@ impl Scene {
     /// If the host cannot be started.
     pub fn start(&self, kill_at: Option<&str>, arguments: &[&str]) -> Running {
         let kill_at: Vec<(&str, &str)> = kill_at.iter().map(|at| ("TIDEGATE_KILL_AT", *at)).collect();
-        self.spawn(&kill_at, arguments)
+        self.start_with(&kill_at, arguments)
     }
 
-    fn spawn(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Running {
+    /// Starts the job with variables that win over the scene's.
+    pub(crate) fn start_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Running {
         let log = self.path(&format!("host-{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
         let file = fs::File::create(&log).expect("the log is written");
         let mut command = Command::new(&self.program);

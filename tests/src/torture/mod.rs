@@ -3,17 +3,20 @@
 //!
 //! A campaign has four scenarios ([`scenario`]) and comes in pieces, which add up ([`tally`]). A piece is a store, and a
 //! broker, of its own: so many kills as the piece has are on one store, and a later piece begins with a new one. Rooms:
-//! `payment` and `feeder` (the input), `plan` (how a life ends), `siege` (the lives), `reader`, `judge`, `alerts` and
-//! `pairs` (the output), [`campaign`] (pieces, lanes, the report).
+//! `payment` and `feeder` (the input), `plan` (how a life ends), `siege` and `life` (the lives), `reader`,
+//! `judge`, `alerts` and `pairs` (the output), [`campaign`] (pieces, lanes, the report). [`recovery`] measures how long a
+//! start with much state takes.
 
 mod alerts;
 pub mod campaign;
 mod feeder;
 mod judge;
+mod life;
 mod pairs;
 mod payment;
 pub mod plan;
 mod reader;
+pub mod recovery;
 pub mod scenario;
 mod siege;
 pub mod tally;

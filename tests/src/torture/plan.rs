@@ -169,3 +169,38 @@ pub fn points(scenario: Scenario) -> Vec<&'static str> {
     };
     POINTS.iter().filter(comes_by).copied().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scenario::SCENARIOS;
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_fail_point_is_aimed_at_in_a_few_stores_lives() {
+        let mut aimed: BTreeSet<&str> = FRESH.into_iter().collect();
+        for (scenario, seed) in SCENARIOS.into_iter().flat_map(|scenario| (0..8).map(move |seed| (scenario, seed))) {
+            let mut planner = Planner::new(scenario, seed);
+            let mut hit = BTreeMap::new();
+            for _ in 0..400 {
+                if let End::At { point, .. } = planner.choose(&hit).end {
+                    assert!(points(scenario).contains(&point), "{scenario} has no `{point}`");
+                    *hit.entry(point.to_owned()).or_default() += 1;
+                    aimed.insert(point);
+                }
+            }
+        }
+        let never: Vec<&&str> = POINTS.iter().filter(|point| !aimed.contains(**point)).collect();
+        assert!(never.is_empty(), "never aimed at: {never:?}");
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_lives() {
+        let lives = |seed| {
+            let mut planner = Planner::new(SCENARIOS[1], seed);
+            (0..100).map(|_| planner.choose(&BTreeMap::new())).collect::<Vec<_>>()
+        };
+        assert_eq!(lives(3), lives(3));
+        assert_ne!(lives(3), lives(4));
+    }
+}

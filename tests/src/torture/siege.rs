@@ -6,6 +6,7 @@
 
 use super::feeder::{Feeder, FileFeeder, TopicFeeder, free};
 use super::judge::{Cut, Judge};
+use super::life::Life;
 use super::payment::SPLITS;
 use super::plan::{End, Plan, Planner};
 use super::reader::{FileReader, Reader, TopicReader};
@@ -14,16 +15,14 @@ use super::tally::Tally;
 use super::violation::Violation;
 use crate::broker::{Broker, ProxyLease};
 use crate::proxy::{ApiKey, Fault, Rule};
-use crate::scene::{Running, Scene};
+use crate::scene::Scene;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::thread;
 use std::time::{Duration, Instant};
-use xtask::events::{Event, Step};
 
 /// How often the process, its log and the outputs are looked at.
 const POLL: Duration = Duration::from_millis(1);
@@ -62,14 +61,6 @@ pub(super) struct Siege<'a> {
     tally: Tally,
 }
 
-/// A life that runs.
-struct Life {
-    running: Running,
-    began: Instant,
-    log_read: u64,
-    committed_at: Option<Instant>,
-}
-
 /// Where a siege takes place, and how.
 pub(super) struct Place<'p, 'a> {
     /// The host with fail points.
@@ -84,7 +75,6 @@ impl<'a> Siege<'a> {
     /// Sets a scenario up: nothing was ever started on its store.
     pub(super) fn new(scenario: Scenario, place: &Place<'_, 'a>, planner: Planner) -> Siege<'a> {
         let mut scene = Scene::kept(place.program, place.folder);
-        scene.set_variable("TIDEGATE_LOG", Some("tidegate::job=debug,tidegate::checkpoint=debug,info".into()));
         scene.set_variable("TIDEGATE_REACHED", Some(scene.path("reached")));
         let (mut proxy, mut feeder) = (None, None);
         if scenario.ends == Ends::Kafka {
@@ -268,14 +258,13 @@ impl<'a> Siege<'a> {
 
     fn start(&mut self, at: Option<&str>) -> Life {
         let _ = fs::remove_file(self.scene.path("reached"));
-        let began = Instant::now();
-        let running = self.scene.start(at, &["--log", "json"]);
-        self.logs.push(running.log_path().to_owned());
+        let life = Life::start(&self.scene, at);
+        self.logs.push(life.running.log_path().to_owned());
         if self.logs.len() > LOGS_MAX {
             // A log that is gone is not missed.
             let _ = fs::remove_file(self.logs.remove(0));
         }
-        Life { running, began, log_read: 0, committed_at: None }
+        life
     }
 
     /// Feeds, reads and judges until the process ends. `each` is called in between and says whether the end was ordered.
@@ -291,12 +280,10 @@ impl<'a> Siege<'a> {
                 fed.map_err(|error| Violation::Host(format!("the input cannot be fed: {error}")))?;
             }
             self.read()?;
-            if life.committed_at.is_none() && life.has_committed() {
-                let now = Instant::now();
-                life.committed_at = Some(now);
-                if let Some(killed_at) = self.killed_at.take() {
-                    self.tally.recovered(now - killed_at);
-                }
+            if life.looks_committed()
+                && let Some(killed_at) = self.killed_at.take()
+            {
+                self.tally.recovered(killed_at.elapsed());
             }
             if let Some(committed_at) = life.committed_at {
                 self.expect_owed(committed_at)?;
@@ -377,30 +364,5 @@ impl<'a> Siege<'a> {
             *self.tally.reached.entry(point.to_owned()).or_default() += 1;
         }
         self.tally.rotations += u64::from(text.lines().any(|point| point == "rotated"));
-    }
-}
-
-impl Life {
-    /// The host ended by itself, or in another way than it was told to.
-    fn unexpected(&self, status: ExitStatus) -> Violation {
-        let log = self.running.log();
-        let lines: Vec<&str> = log.lines().collect();
-        let tail = lines[lines.len().saturating_sub(5)..].join("\n");
-        Violation::Host(format!("it ended with {status}; the end of `{}`:\n{tail}", self.running.log_path().display()))
-    }
-
-    /// Looks at what was logged since the last call.
-    fn has_committed(&mut self) -> bool {
-        let mut text = String::new();
-        let read = fs::File::open(self.running.log_path()).and_then(|mut file| {
-            file.seek(SeekFrom::Start(self.log_read))?;
-            file.read_to_string(&mut text)
-        });
-        if read.is_err() {
-            return false;
-        }
-        let whole = text.rfind('\n').map_or(0, |at| at + 1);
-        self.log_read += whole as u64;
-        text[..whole].lines().filter_map(Event::parse).any(|event| event.step == Step::Committed)
     }
 }

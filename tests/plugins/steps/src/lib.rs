@@ -8,7 +8,7 @@ mod stateful;
 mod stateless;
 
 use serde::Deserialize;
-use stateful::{Count, Join, Rules, Zip};
+use stateful::{Count, Held, Join, Rules, Zip};
 use stateless::Map;
 use tidegate_sdk::{Batch, Context, Description, Error, InputPort, Operator, Output, Watermark};
 
@@ -40,6 +40,12 @@ pub enum Config {
     /// other, the values as text; holds what has no partner yet. Which two meet depends on how the inputs interleave; that
     /// each is in one pair does not. Ports: `left` and `right` in, `out` out.
     Zip {},
+    /// Forwards every record whole, and writes to one more page of the memory that it holds, which is full of noise from the
+    /// start. Ports: `main` in, `out` out.
+    Hold {
+        /// How much memory a shard holds, in bytes.
+        bytes: usize,
+    },
     /// Parts records by rules that come on an input of their own as `{"user_id","blocked"}`: a record whose key is
     /// blocked at its time goes to `blocked`, every other one to `passed`. Ports: `main` and `rules` in, `passed` and
     /// `blocked` out.
@@ -80,6 +86,7 @@ enum Role {
     Count(Count),
     Join(Join),
     Zip(Zip),
+    Hold(Held),
     Rules(Rules),
 }
 
@@ -89,7 +96,7 @@ impl Operator for Steps {
     fn describe(config: &Config) -> Result<Description, Error> {
         let main = InputPort::new("main");
         Ok(match config {
-            Config::Pass {} => Description::new().input(main).output("out"),
+            Config::Pass {} | Config::Hold { .. } => Description::new().input(main).output("out"),
             Config::Map { .. } => Description::new().input(main.key().value()).output("out"),
             Config::Rekey { key } if key.starts_with('/') => {
                 Description::new().input(main.value().bytes(key)).output("out")
@@ -118,6 +125,7 @@ impl Operator for Steps {
             Config::Count {} => Role::Count(Count::default()),
             Config::Join {} => Role::Join(Join::default()),
             Config::Zip {} => Role::Zip(Zip::default()),
+            Config::Hold { bytes } => Role::Hold(Held::new(bytes)),
             Config::Rules { when } => Role::Rules(Rules::new(when)),
         };
         Ok(Steps { role })
@@ -127,6 +135,10 @@ impl Operator for Steps {
         for row in batch.rows() {
             match &mut self.role {
                 Role::Pass => out.port(0).forward(row),
+                Role::Hold(held) => {
+                    held.touch();
+                    out.port(0).forward(row);
+                }
                 Role::Map(map) => map.process(row, out),
                 Role::Rekey => stateless::rekey(row, out),
                 Role::Count(count) => count.process(row, out)?,

@@ -108,6 +108,37 @@ impl Zip {
     }
 }
 
+/// Memory that cannot be compressed, touched page by page.
+#[derive(Debug)]
+pub(crate) struct Held {
+    words: Vec<u64>,
+    next: usize,
+}
+
+/// Words of a page.
+const PAGE_WORDS: usize = 512;
+
+impl Held {
+    pub(crate) fn new(bytes: usize) -> Held {
+        let mut word = 1_u64;
+        let noise = || {
+            // Xorshift: no two words alike.
+            word ^= word << 13;
+            word ^= word >> 7;
+            word ^= word << 17;
+            word
+        };
+        Held { words: std::iter::repeat_with(noise).take(bytes / size_of::<u64>()).collect(), next: 0 }
+    }
+
+    pub(crate) fn touch(&mut self) {
+        if let Some(word) = self.words.get_mut(self.next) {
+            *word = word.wrapping_add(1);
+        }
+        self.next = if self.next < self.words.len() { self.next + PAGE_WORDS } else { 0 };
+    }
+}
+
 const PASSED: u32 = 0;
 const BLOCKED: u32 = 1;
 const RULES: u32 = 1;

@@ -20,6 +20,15 @@ fn pass_forwards_records_whole() {
 }
 
 #[test]
+fn hold_forwards_records_whole_whatever_it_holds() {
+    let records = vec![payment(1, "a", "m"), Record::at(2)];
+    for bytes in [0, 8, 20_000] {
+        let results = run(&format!(r#"{{"role":"hold","bytes":{bytes}}}"#), &[Step::Records(0, records.clone())]);
+        assert_eq!(results.forwarded(0), records);
+    }
+}
+
+#[test]
 fn map_adds_a_field_and_refuses_what_is_no_object() {
     let records =
         vec![Record::at(1).key("a").value(r#"{"x":1}"#), Record::at(2).value(" { } "), Record::at(3).value("[1]")];
