@@ -10,6 +10,7 @@ use super::tally::{State, Tally};
 use super::violation::Violation;
 use crate::broker::{Broker, Options as BrokerOptions};
 use crate::judge::Isolation;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -172,7 +173,7 @@ impl Shared<'_> {
         true
     }
 
-    fn hit(&self, scenario: Scenario) -> std::collections::BTreeMap<String, u64> {
+    fn hit(&self, scenario: Scenario) -> BTreeMap<String, u64> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.scenarios.get(scenario.name()).map(|tally| tally.hit.clone()).unwrap_or_default()
     }

@@ -7,6 +7,7 @@ use crate::broker::Broker;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
@@ -88,7 +89,9 @@ impl TopicReader {
                     take(message.payload().unwrap_or_default()).map_err(|violation| violation.at(place))?;
                 }
                 // The broker is asked again.
-                Some(Err(KafkaError::MessageConsumption(code))) if code.to_string().contains("transport") => {}
+                Some(Err(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
+                ))) => {}
                 Some(Err(error)) => return Err(Violation::Host(format!("`{}` cannot be read: {error}", self.topic))),
             }
         }
