@@ -282,21 +282,45 @@ impl Build<'_> {
         writer: &SyncSender<Task>,
     ) -> Result<Vec<Worker>, JobError> {
         let mut workers = Vec::new();
-        for worker in (0..wiring.workers()).map(WorkerId) {
+        for (worker, shards) in self.shards(wiring, store, record)?.into_iter().enumerate() {
+            let worker = WorkerId(worker as u16);
             let mut operators = Vec::new();
-            for (at, operator) in self.job.operators.iter().enumerate() {
-                let index = OperatorIndex(at as u16);
-                let senders = wiring.senders_of(index);
-                let mut shards = Vec::new();
-                for shard in (worker.0..self.job.shards).step_by(wiring.workers() as usize).map(ShardId) {
-                    shards.push(self.shard(operator, index, shard, &senders, store, record)?);
-                }
-                operators.push(self.operator(wiring, worker, index, operator, shards)?);
+            for (at, (operator, shards)) in self.job.operators.iter().zip(shards).enumerate() {
+                operators.push(self.operator(wiring, worker, OperatorIndex(at as u16), operator, shards)?);
             }
             let inbox = wiring.worker_inbox(worker);
             workers.push(Worker { inbox, operators, reports: reports.clone(), writer: writer.clone() });
         }
         Ok(workers)
+    }
+
+    /// The shards, by worker and operator. Each worker's are opened on a thread of their own: with much state most of a start
+    /// is spent in filling their memory.
+    fn shards(
+        &self,
+        wiring: &Wiring,
+        store: &crate::state::store::Store,
+        record: &CheckpointRecord,
+    ) -> Result<Vec<Vec<Vec<Shard>>>, JobError> {
+        let operators = (0..self.job.operators.len()).map(|at| OperatorIndex(at as u16));
+        let senders: Vec<Vec<usize>> = operators.map(|index| wiring.senders_of(index)).collect();
+        let (senders, workers) = (&senders, wiring.workers());
+        let of_worker = |worker: u16| {
+            let of_operator = |(at, operator): (usize, &model::Operator)| {
+                let shards = (worker..self.job.shards).step_by(workers as usize).map(ShardId);
+                let (index, senders) = (OperatorIndex(at as u16), senders[at].as_slice());
+                let open = |shard| self.shard(operator, index, shard, senders, store, record);
+                shards.map(open).collect::<Result<Vec<Shard>, JobError>>()
+            };
+            self.job.operators.iter().enumerate().map(of_operator).collect::<Result<Vec<_>, JobError>>()
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..workers).map(|worker| scope.spawn(move || of_worker(worker))).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        })
     }
 
     fn operator(

@@ -98,7 +98,7 @@ pub fn start(job: &Job, plugins: &Plugins, options: &StartOptions) -> Result<Sta
         admit_shape(job, &newest.record)?;
         let text = store.job_file()?.unwrap_or_default();
         if let Some(what) = earlier::changed_end(job, &job.places.file, text) {
-            return changed_shape(what);
+            return changed_shape(&what);
         }
     }
     admit_sinks(job, &facts)?;
@@ -376,7 +376,7 @@ fn admit_operators(store: &Store, operators: &[OperatorIdentity], options: &Star
 fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), JobError> {
     for source in &job.sources {
         let Some(state) = record.sources.iter().find(|state| state.source == source.name) else {
-            return changed_shape(format!(
+            return changed_shape(&format!(
                 "the job file has a source `{}`, of which checkpoint `{}` knows no positions",
                 source.name, record.id
             ));
@@ -385,7 +385,7 @@ fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), JobError> {
     }
     for state in &record.sources {
         if !job.sources.iter().any(|source| source.name == state.source) {
-            return changed_shape(format!(
+            return changed_shape(&format!(
                 "checkpoint `{}` holds positions of source `{}`, which the job file no longer has",
                 record.id, state.source
             ));
@@ -394,7 +394,7 @@ fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), JobError> {
     for operator in &job.operators {
         let shards = record.shards.iter().filter(|state| state.operator == operator.name).count();
         if shards > 0 && shards != job.shards as usize {
-            return changed_shape(format!(
+            return changed_shape(&format!(
                 "the state of operator `{}` is in `{shards}` shards, and the job file says `shards = {}`; the number of \
                  shards cannot be changed in this version",
                 operator.name, job.shards
@@ -404,7 +404,7 @@ fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), JobError> {
     Ok(())
 }
 
-fn changed_shape<T>(what: String) -> Result<T, JobError> {
+fn changed_shape<T>(what: &str) -> Result<T, JobError> {
     Err(JobError::Stop(format!(
         "{what}. Nothing was changed. Put it back as it was, or start the changed job under a new `name` or `store.path`"
     )))

@@ -30,9 +30,14 @@ pub(crate) fn java(log: &Path) -> Command {
         .stdin(Stdio::null())
         .stdout(output)
         .stderr(errors);
+    end_with_parent(&mut command);
+    command
+}
+
+/// Has the process killed when the thread that starts it ends.
+pub(crate) fn end_with_parent(command: &mut Command) {
     // SAFETY: between fork and exec the closure only calls `prctl`, which is async-signal-safe and touches no memory.
     unsafe { command.pre_exec(die_with_parent) };
-    command
 }
 
 fn die_with_parent() -> io::Result<()> {

@@ -20,3 +20,5 @@ pub mod scene;
 pub mod simulation;
 pub mod small_disk;
 pub mod tally;
+#[cfg(feature = "fail-points")]
+pub mod torture;

@@ -340,10 +340,10 @@ impl<'a> Payments<'a> {
         const STARTS_MAX: usize = 10;
         let fed = self.fed.borrow().records;
         for starts in 0..STARTS_MAX {
-            while !running.has_ended() && self.counts_visible() < fed {
+            while running.ended().is_none() && self.counts_visible() < fed {
                 std::thread::sleep(Duration::from_millis(50));
             }
-            if !running.has_ended() {
+            if running.ended().is_none() {
                 return (running, starts);
             }
             running.wait().expect_refusal("a host under a supervisor", 75, &[]);

@@ -2,6 +2,7 @@
 //!
 //! It runs the host as a process of its own, so a kill is a kill. Knows nothing of what a job should give; the tests judge.
 
+use crate::java::{end_with_parent, spawn_bound_to_this_process};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,9 @@ const RUN_MAX: Duration = Duration::from_mins(2);
 /// A job's folder.
 #[derive(Debug)]
 pub struct Scene {
-    folder: TempDir,
+    folder: PathBuf,
+    /// Removes the folder with the scene, if it is a temporary one.
+    _temporary: Option<TempDir>,
     program: PathBuf,
     /// The command and its first arguments that start the host; empty: the host itself.
     launcher: Vec<String>,
@@ -86,8 +89,20 @@ impl Scene {
     /// If there is no room for a temporary folder.
     pub fn new(program: &str) -> Scene {
         let folder = tempfile::Builder::new().prefix("tidegate-scene").tempdir().expect("a temporary folder");
-        let (launcher, environment) = (Vec::new(), Vec::new());
-        Scene { folder, program: program.into(), launcher, environment, runs: AtomicUsize::new(0) }
+        let scene = Scene::kept(program, folder.path());
+        Scene { _temporary: Some(folder), ..scene }
+    }
+
+    /// A scene in a folder that is there and stays.
+    pub fn kept(program: &str, folder: &Path) -> Scene {
+        Scene {
+            folder: folder.to_owned(),
+            _temporary: None,
+            program: program.into(),
+            launcher: Vec::new(),
+            environment: Vec::new(),
+            runs: AtomicUsize::new(0),
+        }
     }
 
     /// From now on the host is started through this command, which must become the host (`exec`) so that signals reach it.
@@ -102,12 +117,12 @@ impl Scene {
 
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     /// The folder.
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.folder
     }
 
     /// Writes the job file.
@@ -131,7 +146,7 @@ impl Scene {
     /// Starts the job; it stops (SIGSTOP) when the moment is reached for the n-th time (`moment:n`). Wait for that with
     /// [`Running::wait_stopped`].
     pub fn start_and_stop(&self, at: &str) -> Running {
-        self.spawn(&[("TIDEGATE_STOP_AT", at)], &[])
+        self.start_with(&[("TIDEGATE_STOP_AT", at)], &[])
     }
 
     /// Runs the job with more arguments.
@@ -148,10 +163,11 @@ impl Scene {
     /// If the host cannot be started.
     pub fn start(&self, kill_at: Option<&str>, arguments: &[&str]) -> Running {
         let kill_at: Vec<(&str, &str)> = kill_at.iter().map(|at| ("TIDEGATE_KILL_AT", *at)).collect();
-        self.spawn(&kill_at, arguments)
+        self.start_with(&kill_at, arguments)
     }
 
-    fn spawn(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Running {
+    /// Starts the job with variables that win over the scene's.
+    pub(crate) fn start_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Running {
         let log = self.path(&format!("host-{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
         let file = fs::File::create(&log).expect("the log is written");
         let mut command = match self.launcher.split_first() {
@@ -164,6 +180,7 @@ impl Scene {
         };
         command.arg("run").arg(self.path("job.toml")).args(arguments).stdin(Stdio::null());
         command.stdout(file.try_clone().expect("a second handle of the log")).stderr(file);
+        end_with_parent(&mut command);
         // The numbers of a run's end are debug events.
         command.env("TIDEGATE_LOG", "tidegate::job=debug,info");
         for (name, value) in &self.environment {
@@ -173,7 +190,7 @@ impl Scene {
             };
         }
         command.envs(variables.iter().copied());
-        Running { child: command.spawn().expect("the host starts"), log }
+        Running { child: spawn_bound_to_this_process(command).expect("the host starts"), log }
     }
 }
 
@@ -183,17 +200,17 @@ impl Running {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Whether it has not ended yet.
-    ///
-    /// # Panics
-    /// If the system does not say.
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("the host is our child").is_none()
+    /// Where it logs to.
+    pub fn log_path(&self) -> &Path {
+        &self.log
     }
 
-    /// The process's number.
-    pub fn process(&self) -> u32 {
-        self.child.id()
+    /// How it ended, if it has.
+    ///
+    /// # Panics
+    /// If the system does not know the process.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the host is our child")
     }
 
     /// Sends a signal.
@@ -219,14 +236,6 @@ impl Running {
             assert!(Instant::now() < until, "the host never came to {what}:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(2));
         }
-    }
-
-    /// Whether it has ended by itself or by a signal.
-    ///
-    /// # Panics
-    /// If it cannot be waited for.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("the host is our child").is_some()
     }
 
     /// The process.

@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_the_marker_names_is_settled_before_the_initialisation_could_abort_it() {
-        let actions = walk(facts(Some(4), Some(7)), marker(7), marker(7));
+        let actions = walk(facts(Some(4), Some(7)), Some(marker(7)), Some(marker(7)));
         assert_eq!(actions[..3], [Action::Look, Action::SettlePrepared(CheckpointId(7)), Action::Initialise]);
     }
 

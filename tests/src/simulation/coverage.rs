@@ -86,7 +86,7 @@ const RARE: u64 = 5;
 const FAULTS: usize = Fault::ALL.len();
 const MOMENTS: usize = Moment::ALL.len();
 const STAGES: usize = 6;
-const EVENTS: usize = 10;
+const EVENTS: usize = 11;
 
 /// Counts.
 #[derive(Debug, Clone)]
@@ -113,6 +113,7 @@ const EVENT_NAMES: [&str; EVENTS] = [
     "InputFinished",
     "StopRequested",
     "Recorded",
+    "Wanted",
 ];
 const STAGE_NAMES: [&str; STAGES] = ["Idle", "Collecting", "Preparing", "Deciding", "Recording", "Ended"];
 const ACTIONS: [&str; 7] = ["Inject", "Prepare", "Prepare(commits)", "Decide", "Record", "End", "GiveUp"];
@@ -169,6 +170,7 @@ impl Coverage {
             Event::InputFinished => 7,
             Event::StopRequested => 8,
             Event::Recorded(_) => 9,
+            Event::Wanted => 10,
         };
         self.events[stage as usize][event] += 1;
         let action = match action {
@@ -313,7 +315,7 @@ impl Coverage {
 /// Reports come only while their checkpoint waits for them, and a job that ended hears nothing.
 fn is_possible_event(stage: &str, event: &str) -> bool {
     match event {
-        "Tick(idle)" | "Tick(active)" | "StopRequested" | "InputFinished" => stage != "Ended",
+        "Tick(idle)" | "Tick(active)" | "StopRequested" | "InputFinished" | "Wanted" => stage != "Ended",
         "Positions" | "Snapshot" | "Flushed" => stage == "Collecting",
         "Prepared" => stage == "Preparing",
         "Decided" => stage == "Deciding",

@@ -23,6 +23,8 @@ use tidegate::source::clock::SourceClock;
 
 /// When checkpoints are taken in the model.
 const SCHEDULE: Schedule = Schedule { interval_ms: 60, min_pause_ms: 10, timeout_ms: 2_000, idle_max_ms: 600 };
+/// At these times a worker wishes for a checkpoint before its time, as one that keeps much for an undo does.
+const WANTED_EVERY_MS: u64 = 37;
 /// Threads that may have something to do.
 const TURNS: usize = 9;
 
@@ -313,7 +315,11 @@ impl Job {
         } else if shared.clock_ms > self.ticked_ms {
             self.ticked_ms = shared.clock_ms;
             let records: u64 = self.sources.iter().map(|source| source.records).sum();
-            Event::Tick { is_active: records != self.collected.records }
+            if self.ticked_ms.is_multiple_of(WANTED_EVERY_MS) {
+                Event::Wanted
+            } else {
+                Event::Tick { is_active: records != self.collected.records }
+            }
         } else {
             return Ok((Progress::Waiting, None));
         };

@@ -117,10 +117,10 @@ fn killed_in_recovery() {
         thread::sleep(Duration::from_secs(3));
         broker.restart();
         let goes_on = |running: &Running| running.log().contains("running from checkpoint");
-        while !running.has_ended() && !goes_on(&running) {
+        while running.ended().is_none() && !goes_on(&running) {
             thread::sleep(Duration::from_millis(20));
         }
-        if !running.has_ended() {
+        if running.ended().is_none() {
             running.signal(libc::SIGKILL);
             assert!(running.wait().was_killed());
         } else {

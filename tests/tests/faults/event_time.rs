@@ -138,7 +138,7 @@ fn peak_memory(name: &str, payments: i64) -> u64 {
     let mut running = scene.start(None, &[]);
     let mut peak = 0;
     // The peak is the process's own; it is looked at as long as there is one.
-    while running.is_running() {
+    while running.ended().is_none() {
         let status = fs::read_to_string(format!("/proc/{}/status", running.process())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kibibytes = line.and_then(|rest| rest.trim().strip_suffix(" kB")).and_then(|digits| digits.parse().ok());

@@ -110,10 +110,10 @@ fn two_instances_started_at_once() {
     let payments = fed(broker::shared());
     payments.feed(1000);
     let (mut one, mut other) = (payments.scene.start(None, &[]), payments.scene.start(None, &[]));
-    while !one.has_ended() && !other.has_ended() {
+    while one.ended().is_none() && other.ended().is_none() {
         thread::sleep(Duration::from_millis(10));
     }
-    let (winner, loser) = if one.has_ended() { (other, one) } else { (one, other) };
+    let (winner, loser) = if one.ended().is_some() { (other, one) } else { (one, other) };
     loser.wait().expect_refusal("the loser", 75, &["another process"]);
     payments.finish(winner, "the winner");
 }
@@ -218,10 +218,10 @@ fn killed_at_each_fail_point() {
 fn run_to(payments: &Payments<'_>, kill_at: Option<&str>, arguments: &[&str]) -> bool {
     payments.feed(100);
     let mut running = payments.scene.start(kill_at, arguments);
-    while !running.has_ended() && !payments.is_counted() {
+    while running.ended().is_none() && !payments.is_counted() {
         thread::sleep(Duration::from_millis(10));
     }
-    if !running.has_ended() {
+    if running.ended().is_none() {
         running.signal(libc::SIGTERM);
     }
     let run = running.wait();

@@ -10,6 +10,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// What tests build beside the product: a host that can be ended at named moments.
+pub const TEST_FEATURES: &str = "tidegate-tests/fail-points";
+
 /// Builds the host.
 ///
 /// # Errors
@@ -32,6 +35,15 @@ pub fn kafka_session() -> Outcome<()> {
 /// As [`host`].
 pub fn simulation() -> Outcome<()> {
     program("tidegate-simulate")
+}
+
+/// Builds the torture program and the host that can be ended at named moments.
+///
+/// # Errors
+/// As [`host`].
+pub fn torture() -> Outcome<()> {
+    let features = ["build", "--release", "--workspace", "--features", TEST_FEATURES];
+    shell::run(shell::cargo().args(features).args(["--bin", "tidegate-torture", "--bin", "tidegate-probed"]))
 }
 
 /// Builds one program with the features of the whole workspace, those that the tests use: with `--package` alone a few

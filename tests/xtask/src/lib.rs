@@ -24,5 +24,6 @@ pub mod shell;
 pub mod simulate;
 pub mod soak;
 pub mod testing;
+pub mod torture;
 pub mod trial;
 pub mod usage;

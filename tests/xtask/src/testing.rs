@@ -2,12 +2,10 @@
 //!
 //! Sets up, builds and runs; knows no single test. Next room: `building`.
 
+use crate::building::TEST_FEATURES;
 use crate::failure::Outcome;
 use crate::report::Phases;
 use crate::{building, places, setup, shell};
-
-/// What tests build beside the product: a host that can be ended at named moments.
-const TEST_FEATURES: &str = "tidegate-tests/fail-points";
 
 /// Which rows of the fault matrix run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

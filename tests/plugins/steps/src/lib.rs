@@ -1,14 +1,14 @@
 //! Operators for tests of jobs with several of them: one plugin, whose configuration picks a role.
 //!
 //! Every role gives the same records whatever the batches were and however the inputs interleave (the order across keys
-//! may differ), so that a test can compare a job's output with a recount. The one exception says so. Next rooms:
+//! may differ), so that a test can compare a job's output with a recount. The exceptions say so. Next rooms:
 //! `stateless`, `stateful`.
 
 mod stateful;
 mod stateless;
 
 use serde::Deserialize;
-use stateful::{Count, Join, Rules};
+use stateful::{Count, Held, Join, Rules, Zip};
 use stateless::Map;
 use tidegate_sdk::{Batch, Context, Description, Error, InputPort, Operator, Output, Watermark};
 
@@ -36,6 +36,16 @@ pub enum Config {
     /// Emits `{"key","left","right"}` once a key, when both inputs have had it: the first value of each, as text. The
     /// record's timestamp is the later one of the two. Ports: `left` and `right` in, `out` out.
     Join {},
+    /// Emits `{"key","left","right"}` for the n-th record that a key has on one input and the n-th that it has on the
+    /// other, the values as text; holds what has no partner yet. Which two meet depends on how the inputs interleave; that
+    /// each is in one pair does not. Ports: `left` and `right` in, `out` out.
+    Zip {},
+    /// Forwards every record whole, and writes to one more page of the memory that it holds, which is full of noise from the
+    /// start. Ports: `main` in, `out` out.
+    Hold {
+        /// How much memory a shard holds, in bytes.
+        bytes: usize,
+    },
     /// Parts records by rules that come on an input of their own as `{"user_id","blocked"}`: a record whose key is
     /// blocked at its time goes to `blocked`, every other one to `passed`. Ports: `main` and `rules` in, `passed` and
     /// `blocked` out.
@@ -75,6 +85,8 @@ enum Role {
     Rekey,
     Count(Count),
     Join(Join),
+    Zip(Zip),
+    Hold(Held),
     Rules(Rules),
 }
 
@@ -84,7 +96,7 @@ impl Operator for Steps {
     fn describe(config: &Config) -> Result<Description, Error> {
         let main = InputPort::new("main");
         Ok(match config {
-            Config::Pass {} => Description::new().input(main).output("out"),
+            Config::Pass {} | Config::Hold { .. } => Description::new().input(main).output("out"),
             Config::Map { .. } => Description::new().input(main.key().value()).output("out"),
             Config::Rekey { key } if key.starts_with('/') => {
                 Description::new().input(main.value().bytes(key)).output("out")
@@ -93,7 +105,7 @@ impl Operator for Steps {
                 return Err(Error::configuration("key", format!("`{key}` is no JSON Pointer; begin it with `/`")));
             }
             Config::Count {} => Description::new().input(main.key()).output("out"),
-            Config::Join {} => Description::new()
+            Config::Join {} | Config::Zip {} => Description::new()
                 .input(InputPort::new("left").key().value())
                 .input(InputPort::new("right").key().value())
                 .output("out"),
@@ -112,6 +124,8 @@ impl Operator for Steps {
             Config::Rekey { .. } => Role::Rekey,
             Config::Count {} => Role::Count(Count::default()),
             Config::Join {} => Role::Join(Join::default()),
+            Config::Zip {} => Role::Zip(Zip::default()),
+            Config::Hold { bytes } => Role::Hold(Held::new(bytes)),
             Config::Rules { when } => Role::Rules(Rules::new(when)),
         };
         Ok(Steps { role })
@@ -121,10 +135,15 @@ impl Operator for Steps {
         for row in batch.rows() {
             match &mut self.role {
                 Role::Pass => out.port(0).forward(row),
+                Role::Hold(held) => {
+                    held.touch();
+                    out.port(0).forward(row);
+                }
                 Role::Map(map) => map.process(row, out),
                 Role::Rekey => stateless::rekey(row, out),
                 Role::Count(count) => count.process(row, out)?,
                 Role::Join(join) => join.process(port, row, out)?,
+                Role::Zip(zip) => zip.process(port, row, out)?,
                 Role::Rules(rules) => rules.process(port, row, out),
             }
         }

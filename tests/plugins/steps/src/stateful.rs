@@ -1,11 +1,11 @@
-//! The roles that remember: a count, a join, rules.
+//! The roles that remember: a count, two joins, rules.
 //!
 //! Next room: `stateless`.
 
 use crate::When;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use tidegate_sdk::{Error, KeyMap, Output, Row, Timers, Watermark};
 
 /// Counts records by key.
@@ -75,6 +75,67 @@ impl Join {
             out.port(0).emit_json(key, &joined, left.timestamp.max(right.timestamp))?;
         }
         Ok(())
+    }
+}
+
+/// Pairs the records that a key has on either input, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Zip {
+    /// By key: what came on the left and on the right and has no partner yet. One of the two is empty.
+    waiting: KeyMap<[VecDeque<First>; 2]>,
+}
+
+impl Zip {
+    pub(crate) fn process(&mut self, port: u32, row: Row<'_>, out: &mut Output) -> Result<(), Error> {
+        let Some(key) = row.key() else {
+            out.reject(row, "no-key", "the record has no key");
+            return Ok(());
+        };
+        let sides = self.waiting.get_or_default(key);
+        let own = First { timestamp: row.timestamp(), value: row.value().unwrap_or_default().to_vec() };
+        let Some(other) = sides[1 - port as usize].pop_front() else {
+            sides[port as usize].push_back(own);
+            return Ok(());
+        };
+        let (left, right) = if port == 0 { (&own, &other) } else { (&other, &own) };
+        let joined = Joined {
+            key: String::from_utf8_lossy(key),
+            left: String::from_utf8_lossy(&left.value),
+            right: String::from_utf8_lossy(&right.value),
+        };
+        out.port(0).emit_json(key, &joined, left.timestamp.max(right.timestamp))?;
+        Ok(())
+    }
+}
+
+/// Memory that cannot be compressed, touched page by page.
+#[derive(Debug)]
+pub(crate) struct Held {
+    words: Vec<u64>,
+    next: usize,
+}
+
+/// Words of a page.
+const PAGE_WORDS: usize = 512;
+
+impl Held {
+    pub(crate) fn new(bytes: usize) -> Held {
+        let mut word = 1_u64;
+        let noise = || {
+            // Xorshift: no two words alike.
+            word ^= word << 13;
+            word ^= word >> 7;
+            word ^= word << 17;
+            word
+        };
+        Held { words: std::iter::repeat_with(noise).take(bytes / size_of::<u64>()).collect(), next: 0 }
+    }
+
+    pub(crate) fn touch(&mut self) {
+        if let Some(word) = self.words.get_mut(self.next) {
+            *word = word.wrapping_add(1);
+        }
+        self.next = if self.next < self.words.len() { self.next + PAGE_WORDS } else { 0 };
     }
 }
 

@@ -20,6 +20,15 @@ fn pass_forwards_records_whole() {
 }
 
 #[test]
+fn hold_forwards_records_whole_whatever_it_holds() {
+    let records = vec![payment(1, "a", "m"), Record::at(2)];
+    for bytes in [0, 8, 20_000] {
+        let results = run(&format!(r#"{{"role":"hold","bytes":{bytes}}}"#), &[Step::Records(0, records.clone())]);
+        assert_eq!(results.forwarded(0), records);
+    }
+}
+
+#[test]
 fn map_adds_a_field_and_refuses_what_is_no_object() {
     let records =
         vec![Record::at(1).key("a").value(r#"{"x":1}"#), Record::at(2).value(" { } "), Record::at(3).value("[1]")];
@@ -45,6 +54,20 @@ fn count_counts_by_key() {
     let results = run(r#"{"role":"count"}"#, &[Step::Records(0, records)]);
     let values: Vec<String> = results.emitted(0).iter().map(Record::value_text).collect();
     assert_eq!(values, [r#"{"key":"a","count":1}"#, r#"{"key":"b","count":1}"#, r#"{"key":"a","count":2}"#]);
+}
+
+#[test]
+fn zip_pairs_what_a_key_has_on_both_sides_in_order() {
+    let left = vec![Record::at(5).key("a").value("l1"), Record::at(6).key("a").value("l2"), Record::at(7).key("b")];
+    let right = vec![Record::at(9).key("a").value("r1"), Record::at(1).key("c"), Record::at(2).key("a").value("r2")];
+    let expected = [
+        Record::at(9).key("a").value(r#"{"key":"a","left":"l1","right":"r1"}"#),
+        Record::at(6).key("a").value(r#"{"key":"a","left":"l2","right":"r2"}"#),
+    ];
+    let one = run(r#"{"role":"zip"}"#, &[Step::Records(0, left.clone()), Step::Records(1, right.clone())]);
+    let other = run(r#"{"role":"zip"}"#, &[Step::Records(1, right), Step::Records(0, left)]);
+    assert_eq!(one.emitted(0), expected);
+    assert_eq!(other, one, "which input comes first changes nothing where one comes whole");
 }
 
 #[test]
