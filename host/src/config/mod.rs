@@ -9,6 +9,8 @@ mod checks;
 mod connection;
 mod context;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod graph;
 pub(crate) mod keys;
 pub mod model;
