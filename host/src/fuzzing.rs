@@ -29,6 +29,9 @@ pub(crate) fn run<S: Strategy>(
     inputs: &S,
     property: impl Fn(S::Value) -> TestCaseResult,
 ) {
+    if std::env::var("TIDEGATE_FUZZ_TARGET").is_ok_and(|wanted| !target.contains(&wanted)) {
+        return;
+    }
     let iterations = from_environment("TIDEGATE_FUZZ_ITERATIONS").map_or(iterations, |number| number as u32);
     let corpus = format!("{}/fuzz/{target}.txt", env!("CARGO_MANIFEST_DIR"));
     run_with(target, iterations, corpus, inputs, property);

@@ -213,7 +213,7 @@ fn check_errors(text: &str, path: &Path, errors: &ConfigErrors) -> TestCaseResul
 fn every_job_file_is_a_job_or_errors_with_a_place() {
     let (folder, environment) = (folder(), environment());
     let path = folder.path().join("job.toml");
-    run("job-file", 10_000, &job_file(), |text| {
+    run("job-file", 5_000, &job_file(), |text| {
         let outcome = parse(&path, &text, &environment);
         if let (Err(first), Err(second)) = (&outcome, parse(&path, &text, &environment)) {
             prop_assert_eq!(first, &second, "read twice");
@@ -267,7 +267,7 @@ fn a_file_of_the_largest_size_is_read_in_time_and_space() {
         ][..],
     );
     let inputs = (starts, pieces, any::<Index>());
-    run("job-file-size", 60, &inputs, |(start, piece, size)| {
+    run("job-file-size", 30, &inputs, |(start, piece, size)| {
         let times = size.index((FILE_BYTES_MAX as usize - start.len()) / (piece.len() + 4)) + 1;
         let repeated: String = (0..times).map(|at| piece.replace('@', &at.to_string())).collect();
         let text = format!("{start}{repeated}");
