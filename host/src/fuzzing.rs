@@ -63,6 +63,28 @@ fn run_with<S: Strategy>(
     }
 }
 
+/// How many inputs went one way. A generator that never makes the other kind tests half of what its target says.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    yes: Cell<u64>,
+    all: Cell<u64>,
+}
+
+impl Share {
+    /// Counts an input.
+    pub(crate) fn count(&self, yes: bool) {
+        self.yes.set(self.yes.get() + u64::from(yes));
+        self.all.set(self.all.get() + 1);
+    }
+
+    /// Fails if fewer than `percent` of the inputs went either way. A few inputs say nothing.
+    pub(crate) fn assert_both(&self, percent: u64) {
+        let (yes, all) = (self.yes.get(), self.all.get());
+        let enough = |count: u64| count * 100 >= all * percent;
+        assert!(all < 100 || (enough(yes) && enough(all - yes)), "{yes} of {all} inputs went one way");
+    }
+}
+
 fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|error| panic!("`{name}` is `{text}`: {error}")))

@@ -5,7 +5,7 @@
 use super::tests::{COMPLETE, MINIMAL, environment, folder};
 use super::*;
 use crate::decode::Decoder;
-use crate::fuzzing::{Bytes, arbitrary_bytes, mutation, peak_bytes, run};
+use crate::fuzzing::{Bytes, Share, arbitrary_bytes, mutation, peak_bytes, run};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -213,13 +213,16 @@ fn check_errors(text: &str, path: &Path, errors: &ConfigErrors) -> TestCaseResul
 fn every_job_file_is_a_job_or_errors_with_a_place() {
     let (folder, environment) = (folder(), environment());
     let path = folder.path().join("job.toml");
+    let accepted = Share::default();
     run("job-file", 5_000, &job_file(), |text| {
         let outcome = parse(&path, &text, &environment);
         if let (Err(first), Err(second)) = (&outcome, parse(&path, &text, &environment)) {
             prop_assert_eq!(first, &second, "read twice");
         }
+        accepted.count(outcome.is_ok());
         check(&text, &path, outcome)
     });
+    accepted.assert_both(5);
 }
 
 #[test]

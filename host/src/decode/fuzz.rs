@@ -10,7 +10,7 @@ use super::fields::{Fields, Found, Kind, Unreadable};
 use super::*;
 use crate::columns::{Batch, BytesColumn, Column, ColumnKind};
 use crate::config::model::TimestampFormat;
-use crate::fuzzing::{Bytes, arbitrary_bytes, peak_bytes, run};
+use crate::fuzzing::{Bytes, Share, arbitrary_bytes, peak_bytes, run};
 use crate::plugin::ColumnSpec;
 use crate::source::RawHeaders;
 use proptest::collection::vec;
@@ -61,10 +61,12 @@ fn compare(fields: &mut Fields, value: &[u8], found: Option<Found>, expected: Op
 #[test]
 fn fields_are_what_serde_json_finds() {
     let inputs = (vec(pointer(), 0..5), vec(text(), 1..3));
+    let accepted = Share::default();
     run("json-fields", 20_000, &inputs, |(pointers, values)| {
         let mut fields = Fields::new(pointers.iter().map(String::as_str)).expect("pointers");
         for Bytes(value) in values {
             let outcome = fields.read(&value);
+            accepted.count(outcome.is_ok());
             match (judge(&value), outcome) {
                 (Judgement::Refused, outcome) => prop_assert!(
                     matches!(
@@ -90,6 +92,7 @@ fn fields_are_what_serde_json_finds() {
         }
         Ok(())
     });
+    accepted.assert_both(15);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Rules about `unsafe`: only in the files that must, and each block with its argument.
 //!
-//! Next room: the files of the list.
+//! Which of them Miri, Valgrind or a test of the system's own answer checks stands in `host/ARCHITECTURE.md`; `cargo xtask
+//! miri` runs it. Next room: the files of the list.
 
 use crate::source::{Complaint, Source, has_word};
 

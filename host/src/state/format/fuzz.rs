@@ -15,7 +15,7 @@ use super::rows::{
 };
 use super::{FrameKind, seal, unseal};
 use crate::checkpoint::record::{CheckpointRecord, Decider};
-use crate::fuzzing::{Bytes, arbitrary_bytes, mutated, mutation, peak_bytes, run};
+use crate::fuzzing::{Bytes, Share, arbitrary_bytes, mutated, mutation, peak_bytes, run};
 use crate::ids::{CheckpointId, ShardId};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -176,6 +176,7 @@ fn a_stream_of_any_bytes_builds_memories_or_is_an_error() {
     let streams = prop_oneof![4 => changed, 1 => arbitrary_bytes(300)];
     let sizes =
         vec(prop_oneof![0_u64..64, Just(1 << 20), any::<u64>()].prop_map(|pages| pages.saturating_mul(4096)), 0..3);
+    let accepted = Share::default();
     run("state-streams", 2_000, &(streams, sizes, 1_usize..3000), |(Bytes(stream), sizes, part_bytes)| {
         let (outcome, peak) = peak_bytes(|| {
             let mut image = ImageBuilder::default();
@@ -183,6 +184,7 @@ fn a_stream_of_any_bytes_builds_memories_or_is_an_error() {
             read_stream(&stream, part_bytes, &mut image)?;
             Ok::<_, super::FormatError>(image.finish())
         });
+        accepted.count(outcome.is_ok());
         // A slot a page of memory, the buffers of a block, and what 255 to 1 is the best that the compression can do.
         let slots = sizes.iter().filter(|size| **size <= 1 << 32).map(|size| size / 1024).sum::<u64>() as usize;
         prop_assert!(peak <= (1 << 20) + 2 * slots + 1024 * stream.len(), "{} bytes for {}", peak, stream.len());
@@ -194,4 +196,5 @@ fn a_stream_of_any_bytes_builds_memories_or_is_an_error() {
         }
         Ok(())
     });
+    accepted.assert_both(2);
 }
