@@ -11,6 +11,8 @@ pub mod dead_letter;
 pub mod decode;
 pub mod error;
 pub mod exchange;
+#[cfg(test)]
+mod fuzzing;
 pub mod guarded;
 pub mod hash;
 pub mod ids;
@@ -20,6 +22,7 @@ pub mod message;
 pub mod operator;
 pub mod outlet;
 pub mod plugin;
+pub mod printable;
 pub mod probe;
 pub mod seeded;
 pub mod sink;

@@ -9,6 +9,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+/// How far a place is counted from the nearest known one, in bytes.
+const MILESTONE_BYTES: usize = 1024;
+
 /// What a job file is resolved against besides its own text.
 pub struct Environment {
     /// Reads an environment variable; `None`: it is not set (or not text).
@@ -35,6 +38,8 @@ pub(super) struct Context<'a> {
     pub(super) folder: PathBuf,
     /// What is outside.
     pub(super) environment: &'a Environment,
+    /// Bytes and places, one at every [`MILESTONE_BYTES`].
+    milestones: Vec<(usize, Place)>,
     errors: RefCell<Vec<ConfigError>>,
     keys: RefCell<HashMap<String, Place>>,
 }
@@ -42,7 +47,8 @@ pub(super) struct Context<'a> {
 impl<'a> Context<'a> {
     pub(super) fn new(file: &'a Path, text: &'a str, environment: &'a Environment) -> Context<'a> {
         let folder = file.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-        Context { file, text, folder, environment, errors: RefCell::default(), keys: RefCell::default() }
+        let milestones = milestones(text);
+        Context { file, text, folder, environment, milestones, errors: RefCell::default(), keys: RefCell::default() }
     }
 
     /// Adds an error at a span of the text.
@@ -89,8 +95,44 @@ impl<'a> Context<'a> {
     }
 
     fn place(&self, offset: usize) -> Place {
-        let before = &self.text[..self.text.floor_char_boundary(offset)];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Place { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+        let offset = self.text.floor_char_boundary(offset);
+        let (start, place) = self.milestones[offset / MILESTONE_BYTES];
+        advance(place, &self.text[start..offset])
+    }
+}
+
+/// Where every so many bytes of a text stand: counting from the start for each key would take minutes for a long file.
+fn milestones(text: &str) -> Vec<(usize, Place)> {
+    let mut milestones = vec![(0, Place { line: 1, column: 1 })];
+    for target in (MILESTONE_BYTES..=text.len()).step_by(MILESTONE_BYTES) {
+        let (start, place) = *milestones.last().expect("the first one is there");
+        let end = text.floor_char_boundary(target);
+        milestones.push((end, advance(place, &text[start..end])));
+    }
+    milestones
+}
+
+/// The place behind some text that begins at a place.
+fn advance(place: Place, text: &str) -> Place {
+    match text.rfind('\n') {
+        None => Place { column: place.column + text.chars().count(), ..place },
+        Some(at) => Place { line: place.line + text.matches('\n').count(), column: text[at + 1..].chars().count() + 1 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_the_same_as_counted_from_the_start() {
+        let text = "é\n日本\r\n".repeat(300) + &"ü".repeat(3000) + "\n\nend";
+        let environment = Environment { variable: |_| None, cores: 1 };
+        let context = Context::new(Path::new("job.toml"), &text, &environment);
+        for offset in 0..=text.len() {
+            let before = &text[..text.floor_char_boundary(offset)];
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            assert_eq!(context.place(offset), Place { line: before.matches('\n').count() + 1, column }, "{offset}");
+        }
     }
 }

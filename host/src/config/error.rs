@@ -3,9 +3,13 @@
 //! Owns how such errors read. Next room: `reader`, which makes most of them.
 
 use super::model::{Place, Places};
+use crate::printable::printable;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+
+/// Errors that are printed; nobody reads more before mending these.
+const SHOWN_MAX: usize = 100;
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,17 +67,20 @@ impl fmt::Display for ConfigErrors {
             count => write!(f, "the job file has {count} errors, nothing was started:")?,
         }
         let file = self.file.display();
-        for error in &self.errors {
+        for error in self.errors.iter().take(SHOWN_MAX) {
             write!(f, "\n{file}")?;
             if let Some(Place { line, column }) = error.place {
                 write!(f, ":{line}:{column}")?;
             }
             if !error.key.is_empty() {
-                write!(f, ": `{}`", error.key)?;
+                write!(f, ": `{}`", printable(&error.key))?;
             }
-            write!(f, ": {}", error.what)?;
+            write!(f, ": {}", printable(&error.what))?;
         }
-        Ok(())
+        match self.errors.len().saturating_sub(SHOWN_MAX) {
+            0 => Ok(()),
+            more => write!(f, "\n{file}: and {more} more"),
+        }
     }
 }
 

@@ -10,6 +10,8 @@ mod connection;
 mod context;
 pub(crate) mod earlier;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod graph;
 pub(crate) mod keys;
 pub mod model;

@@ -10,15 +10,15 @@ use resolve::{Edge, EdgeFrom, EdgeTo, resolve};
 use std::time::Duration;
 use tempfile::TempDir;
 
-const MINIMAL: &str = include_str!("minimal.toml");
-const COMPLETE: &str = include_str!("complete.toml");
+pub(super) const MINIMAL: &str = include_str!("minimal.toml");
+pub(super) const COMPLETE: &str = include_str!("complete.toml");
 
-fn environment() -> Environment {
+pub(super) fn environment() -> Environment {
     Environment { variable: |name| (name == "KAFKA_USER").then(|| "ada".to_owned()), cores: 64 }
 }
 
 /// A folder with what the examples name.
-fn folder() -> TempDir {
+pub(super) fn folder() -> TempDir {
     let folder = TempDir::new().expect("a temporary folder");
     for file in ["fraud_detector.wasm", "screen.wasm", "ca.pem"] {
         std::fs::write(folder.path().join(file), "content").expect("a file can be written");
@@ -274,4 +274,31 @@ fn ports_that_do_not_fit_are_reported_where_the_job_names_them() {
             .contains("`sink.alerts.from`: operator `detector` has no output port `alerts`; the nearest is `alert`"),
         "{wrong_origin}"
     );
+}
+
+#[test]
+fn a_pointer_deeper_than_the_decoder_goes_is_refused_before_the_job_starts() {
+    let deep = |parts: usize| minimal_with("key = \"user_id\"", &format!("key = \"{}\"", "/a".repeat(parts)));
+    parse_in(&folder(), &deep(crate::decode::DEPTH_MAX)).expect("as deep as it may be");
+    let error = error(&deep(crate::decode::DEPTH_MAX + 1));
+    assert!(error.starts_with("job.toml:6:7: `source.payments.key`: `/a/a"), "{error}");
+    assert!(error.ends_with("has more than 32 parts; take the value of an outer field instead"), "{error}");
+}
+
+#[test]
+fn a_name_cannot_command_the_terminal_or_break_an_error_in_two() {
+    let text = minimal_with("[operator.detector]", "[operator.\"a\\n\\u001b[2J\"]");
+    let found = errors(&text);
+    assert!(found.iter().all(|line| line.starts_with("job.toml:") && !line.contains('\x1b')), "{found:#?}");
+    assert!(found.iter().any(|line| line.contains(r"`operator.a\n\u{1b}[2J`: the name")), "{found:#?}");
+}
+
+#[test]
+fn a_hundred_errors_are_printed_and_the_others_counted() {
+    let text: String = (0..250).fold(String::new(), |text, number| text + &format!("a{number} = 1\n"));
+    let found = errors(&text);
+    assert_eq!(found.len(), 101);
+    let more: usize =
+        found[100].strip_prefix("job.toml: and ").and_then(|rest| rest.strip_suffix(" more")).unwrap().parse().unwrap();
+    assert!(more >= 150, "{more}");
 }

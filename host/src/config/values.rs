@@ -1,5 +1,6 @@
 //! Text to values: durations, sizes, times, JSON Pointers, names. Pure; an error says what is wrong and how to write it.
 
+use crate::decode::check_pointer;
 use std::time::Duration;
 
 /// Longest name of a job, source, operator, sink or connection, in characters.
@@ -76,7 +77,8 @@ pub(super) fn pointer(text: &str) -> Result<String, String> {
         }
         rest = &rest[at + 1..];
     }
-    Ok(text.to_owned())
+    // What it cannot follow, the decoder would refuse when the job starts.
+    check_pointer(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Says why a name cannot be one. Names end up in file names, topics and transactional ids.

@@ -12,6 +12,8 @@ use crate::source::RawRecord;
 mod bad;
 pub mod columns;
 mod fields;
+#[cfg(test)]
+mod fuzz;
 mod pointer;
 mod scan;
 mod time;
@@ -29,6 +31,8 @@ pub struct Decoder {
     ahead_max_ms: i64,
     min_time_ms: i64,
     record_bytes_max: usize,
+    /// A timestamp's string without its escapes.
+    unescaped: Vec<u8>,
 }
 
 /// What a record says of itself.
@@ -61,6 +65,7 @@ impl Decoder {
             ahead_max_ms: i64::try_from(decode.max_ahead.as_millis()).unwrap_or(i64::MAX),
             min_time_ms: decode.min_time_ms,
             record_bytes_max,
+            unescaped: Vec::new(),
         })
     }
 
@@ -114,7 +119,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn take_timestamp(&self, raw: &RawRecord<'_>, now_ms: i64) -> Result<i64, BadRecord> {
+    fn take_timestamp(&mut self, raw: &RawRecord<'_>, now_ms: i64) -> Result<i64, BadRecord> {
         let (Some(field), Some(value)) = (&self.timestamp, raw.value) else {
             let own = raw.timestamp.ok_or(BadRecord::NoMessageTimestamp)?;
             // Kafka has no timestamp at or below 0; a sink could not write it.
@@ -130,7 +135,18 @@ impl Decoder {
             Some(found) if found.kind != Kind::Null => found,
             found => return Err(no_timestamp(field, found)),
         };
-        let Some(time_ms) = time::parse(field.format, found.kind, found.text(value)) else {
+        let escaped = found.kind == Kind::String && found.text(value).contains(&b'\\');
+        let parsed = if escaped {
+            // A writer may escape what it likes: .NET does so with the `+` of a zone.
+            self.unescaped.clear();
+            self.unescaped.push(b'"');
+            self.fields.append_string(value, found, &mut self.unescaped);
+            self.unescaped.push(b'"');
+            time::parse(field.format, found.kind, &self.unescaped)
+        } else {
+            time::parse(field.format, found.kind, found.text(value))
+        };
+        let Some(time_ms) = parsed else {
             return Err(bad_timestamp(field, value, found));
         };
         let ahead_of = raw.timestamp.unwrap_or(now_ms);

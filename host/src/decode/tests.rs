@@ -236,3 +236,11 @@ fn a_message_s_own_time_must_be_above_zero_and_not_far_ahead_of_the_clock() {
     let ahead = own(NOW_MS + 3_600_001).expect_err("more than an hour ahead").to_string();
     assert!(ahead.contains("ahead of the wall clock"), "{ahead}");
 }
+
+#[test]
+fn a_date_whose_string_has_escapes_is_read() {
+    let time = |text: &str| time_of(TimestampFormat::Rfc3339, text);
+    assert_eq!(time(r#""2023-11-14T23:13:20\u002B01:00""#), Ok(1_700_000_000_000));
+    assert_eq!(time(r#""\u0032023-11-14T22:13:20Z""#), Ok(1_700_000_000_000));
+    assert!(time(r#""2023-11-14T22:13:20\\u002b00:00""#).is_err());
+}

@@ -4,6 +4,7 @@
 
 use super::admin_call::{LOOK_EVERY, Reading, request};
 use super::client::{Client, Role, code, millis};
+use super::codes;
 use super::error::{Class, KafkaError};
 use super::marker::TOPIC_SETTINGS;
 use super::partitions::{Entry, PartitionList, TopicPartition, entries, entry};
@@ -268,7 +269,7 @@ impl KafkaAdmin {
         let topics = unsafe { items(topics.cast_const(), count) };
         for topic in topics.iter().copied() {
             // SAFETY: the entry is live as long as the answer.
-            let code = unsafe { native::rd_kafka_topic_result_error(topic) };
+            let code = unsafe { codes::topic_result_error(topic) };
             if code == Code::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS {
                 return Err(KafkaError::TopicExists {
                     topic: name.to_owned(),
@@ -311,7 +312,7 @@ impl KafkaAdmin {
         let error = unsafe { native::rd_kafka_TopicDescription_error(topic) };
         if !error.is_null() {
             // SAFETY: as above.
-            let code = unsafe { native::rd_kafka_error_code(error) };
+            let code = unsafe { codes::error_code(error) };
             if matches!(code, Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) {
                 return Err(self.missing(&name));
             }
@@ -381,4 +382,21 @@ unsafe fn items<'a, T>(start: *const *const T, count: usize) -> &'a [*const T] {
     }
     // SAFETY: not null, and the rest is the caller's promise.
     unsafe { std::slice::from_raw_parts(start, count) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::items;
+
+    #[test]
+    fn memory_of_an_answers_array_becomes_a_slice_and_null_becomes_empty() {
+        let (one, two) = (1_i32, 2_i32);
+        let array = [&raw const one, &raw const two];
+        // SAFETY: our own array of two pointers.
+        let found = unsafe { items(array.as_ptr(), 2) };
+        // SAFETY: both numbers live to the end of the test.
+        assert_eq!(found.iter().map(|number| unsafe { **number }).collect::<Vec<i32>>(), [1, 2]);
+        // SAFETY: null is allowed.
+        assert!(unsafe { items::<i32>(std::ptr::null(), 5) }.is_empty());
+    }
 }

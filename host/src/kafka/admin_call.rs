@@ -3,6 +3,7 @@
 //! Knows no particular request; next room: `admin`, which has them.
 
 use super::client::{Client, millis};
+use super::codes;
 use super::error::KafkaError;
 use super::reports::text_of;
 use rdkafka::bindings as native;
@@ -81,7 +82,7 @@ pub(super) fn request(
     submit(options.0.as_ptr(), queue.0.as_ptr());
     let answer = await_answer(client, doing, &queue, timeout)?;
     // SAFETY: the event is live.
-    let code = unsafe { native::rd_kafka_event_error(answer.as_ptr()) };
+    let code = unsafe { codes::event_error(answer.as_ptr()) };
     if code == native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
         return Ok(answer);
     }

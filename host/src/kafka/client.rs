@@ -3,6 +3,7 @@
 //! Owns the handle and its destruction; knows nothing of topics, transactions or positions. It never prints a
 //! property's value. Next room: `reports`, where the library's own words are kept; `error`, what they become.
 
+use super::codes;
 use super::error::{CallFlags, Class, KafkaError};
 use super::reports::{Report, Reports, code_of, text_of};
 use crate::config::model::KafkaConnection;
@@ -124,7 +125,7 @@ impl Client {
     /// Explains an error object that stays its owner's. Must not be null.
     pub(super) fn explain_object(&self, doing: &str, object: *const native::rd_kafka_error_t) -> KafkaError {
         // SAFETY: the caller hands in a live error object.
-        let code = unsafe { native::rd_kafka_error_code(object) };
+        let code = unsafe { codes::error_code(object) };
         // SAFETY: as above; the string lives as long as the object.
         let text = text_of(unsafe { native::rd_kafka_error_string(object) });
         // SAFETY: as above.
@@ -155,8 +156,8 @@ impl Client {
     /// The error after which the handle is of no use any more, if there was one.
     pub(super) fn fatal(&self, doing: &str) -> Option<KafkaError> {
         let mut text = [0 as c_char; TEXT_BYTES];
-        // SAFETY: the handle is live; the buffer is as long as said and outlives the call.
-        let code = unsafe { native::rd_kafka_fatal_error(self.as_ptr(), text.as_mut_ptr(), text.len()) };
+        // SAFETY: the handle is live.
+        let code = unsafe { codes::fatal_error(self.as_ptr(), &mut text) };
         (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| {
             let flags = CallFlags { fatal: true, ..CallFlags::default() };
             self.explain_flagged(doing, code, &text_of(text.as_ptr()), Some(flags))

@@ -4,6 +4,7 @@
 //! those the client learns again who leads what, because it asks the wrong broker otherwise. Next room: `transaction`.
 
 use super::client::{Client, Role, code, millis};
+use super::codes;
 use super::error::KafkaError;
 use super::marker::MarkerPlace;
 use super::objects::{Topic, partition_count, refresh};
@@ -207,7 +208,7 @@ fn ask_once(client: &Client, places: &[TopicPartition]) -> Result<Vec<i64>, Kafk
         list.add(place, ASK_END, None);
     }
     // SAFETY: client and list are live; the call waits at most as long as said and fills the list.
-    let result = unsafe { native::rd_kafka_offsets_for_times(client.as_ptr(), list.as_ptr(), millis(QUESTION)) };
+    let result = unsafe { codes::offsets_for_times(client.as_ptr(), list.as_ptr(), millis(QUESTION)) };
     if result != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
         // The library does not say which topic it is about.
         let topics: BTreeSet<String> = places.iter().map(|place| format!("`{}`", place.topic)).collect();

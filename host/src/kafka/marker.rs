@@ -5,11 +5,15 @@
 
 use crate::checkpoint::record::Marker;
 use crate::ids::{AttemptId, CheckpointId, StoreId};
+use crate::printable::printable;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The version that this program writes and reads.
 const VERSION: u32 = 1;
+
+/// How much of a value that is no marker an error shows, in bytes.
+const SHOWN_BYTES_MAX: usize = 200;
 
 /// The settings of a marker's topic: compacted, and with small segments, so that compaction keeps up and reading the topic's
 /// tail stays short. The broker says when a marker was written: it would refuse the time of a host whose clock is ahead.
@@ -85,7 +89,7 @@ pub fn encode(marker: &Marker) -> Vec<u8> {
         checkpoint: marker.id.0,
         attempt: marker.attempt.0,
         store: marker.store.0,
-        digest: format!("{:016x}", marker.digest),
+        digest: digest_text(marker.digest),
     };
     serde_json::to_vec(&written).expect("numbers and strings are always JSON")
 }
@@ -96,9 +100,10 @@ pub fn decode(value: &[u8]) -> Result<Marker, MarkerError> {
     struct Head {
         version: u32,
     }
-    let malformed = |reason: String| MarkerError::Malformed {
-        text: String::from_utf8_lossy(value).chars().take(200).collect(),
-        reason,
+    let malformed = |reason: String| {
+        // It may quote the value.
+        let reason = printable(&reason).into_owned();
+        MarkerError::Malformed { text: beginning(value), reason }
     };
     let head: Head = serde_json::from_slice(value).map_err(|error| malformed(error.to_string()))?;
     if head.version != VERSION {
@@ -106,6 +111,9 @@ pub fn decode(value: &[u8]) -> Result<Marker, MarkerError> {
     }
     let written: Written = serde_json::from_slice(value).map_err(|error| malformed(error.to_string()))?;
     let digest = u64::from_str_radix(&written.digest, 16).map_err(|error| malformed(error.to_string()))?;
+    if written.digest != digest_text(digest) {
+        return Err(malformed(format!("the digest `{}` is not 16 lowercase hexadecimal digits", written.digest)));
+    }
     Ok(Marker {
         id: CheckpointId(written.checkpoint),
         attempt: AttemptId(written.attempt),
@@ -113,6 +121,19 @@ pub fn decode(value: &[u8]) -> Result<Marker, MarkerError> {
         digest,
     })
 }
+
+fn digest_text(digest: u64) -> String {
+    format!("{digest:016x}")
+}
+
+/// The beginning of a value.
+fn beginning(value: &[u8]) -> String {
+    let shown = &value[..value.len().min(SHOWN_BYTES_MAX)];
+    printable(&String::from_utf8_lossy(shown)).into_owned()
+}
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 mod tests {
@@ -157,5 +178,15 @@ mod tests {
         for value in ["", "17", "{}", r#"{"version":1}"#, &VERSION_1.replace("fff", "xyz")] {
             assert!(matches!(decode(value.as_bytes()), Err(MarkerError::Malformed { .. })), "{value}");
         }
+        for digest in ["+ffffffffffffffc", "fffffffffffffffC", "fffc"] {
+            let value = VERSION_1.replace("fffffffffffffffc", digest);
+            assert!(matches!(decode(value.as_bytes()), Err(MarkerError::Malformed { .. })), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_record_cannot_command_the_terminal() {
+        let error = decode(b"\x1b[2J\r\n{").expect_err("it is none").to_string();
+        assert!(error.starts_with(r"the marker `\u{1b}[2J\r\n{` cannot be read"), "{error}");
     }
 }

@@ -8,6 +8,7 @@
 mod admin;
 mod admin_call;
 mod client;
+mod codes;
 mod consumer;
 mod error;
 pub mod look;

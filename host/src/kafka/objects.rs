@@ -4,6 +4,7 @@
 //! rooms: `producer` and `look`, which use them.
 
 use super::client::{Client, code, millis};
+use super::codes;
 use super::error::KafkaError;
 use rdkafka::bindings as native;
 use rdkafka::bindings::{rd_kafka_resp_err_t as Code, rd_kafka_topic_t};
@@ -113,8 +114,8 @@ impl Metadata {
     /// Asks for one topic, or with null for those that the client knows.
     fn ask(client: &Client, topic: *mut rd_kafka_topic_t, at_most: Duration) -> Result<Metadata, KafkaError> {
         let mut pointer = ptr::null();
-        // SAFETY: client and topic (or null) are live; the answer is written to a live place.
-        let result = unsafe { native::rd_kafka_metadata(client.as_ptr(), 0, topic, &raw mut pointer, millis(at_most)) };
+        // SAFETY: client and topic (or null) are live.
+        let result = unsafe { codes::metadata(client.as_ptr(), topic, &mut pointer, millis(at_most)) };
         client.check("asking for the cluster's metadata", result)?;
         Ok(Metadata { pointer })
     }

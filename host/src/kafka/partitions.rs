@@ -101,3 +101,39 @@ pub(super) unsafe fn entries(list: *const native::rd_kafka_topic_partition_list_
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{entries, entry};
+    use rdkafka::bindings as native;
+    use std::ffi::c_int;
+    use std::mem::MaybeUninit;
+
+    /// An entry as the library has it, with a code that its enum need not have.
+    fn raw(topic: &std::ffi::CStr, partition: i32, code: c_int) -> MaybeUninit<native::rd_kafka_topic_partition_t> {
+        let mut raw = MaybeUninit::<native::rd_kafka_topic_partition_t>::zeroed();
+        // SAFETY: numbers, null pointers and the code 0 are values of the fields' types.
+        let fields = unsafe { raw.assume_init_mut() };
+        fields.topic = topic.as_ptr().cast_mut();
+        fields.partition = partition;
+        let err = (&raw mut fields.err).cast::<c_int>();
+        // SAFETY: in bounds of our own memory, and the field has the size of an int.
+        unsafe { err.write(code) };
+        raw
+    }
+
+    #[test]
+    fn memory_of_a_list_is_read_even_with_a_code_that_nobody_knows() {
+        let mut raws = [raw(c"payments", 3, 0), raw(c"alerts", 7, 9999)];
+        let list = native::rd_kafka_topic_partition_list_t { cnt: 2, size: 2, elems: raws.as_mut_ptr().cast() };
+        // SAFETY: our own list of two entries.
+        let found = unsafe { entries(&raw const list) };
+        let found: Vec<_> =
+            found.iter().map(|entry| (entry.at.topic.as_str(), entry.at.partition, entry.code)).collect();
+        assert_eq!(found, [("payments", 3, 0), ("alerts", 7, 9999)]);
+        // SAFETY: null is allowed.
+        assert!(unsafe { entries(std::ptr::null()) }.is_empty());
+        // SAFETY: one of the entries above.
+        assert_eq!(unsafe { entry(raws[1].as_ptr()) }.offset, 0);
+    }
+}

@@ -4,6 +4,7 @@
 //! `transaction` does, and is the only user.
 
 use super::client::{Client, Role, millis};
+use super::codes;
 use super::error::KafkaError;
 use super::objects::{RawMessage, Topic, refresh};
 use super::reports::text_of;
@@ -196,7 +197,7 @@ impl Producer {
             return Ok(Enqueued::Done);
         }
         // SAFETY: not null, so a live error object of ours.
-        let code = unsafe { native::rd_kafka_error_code(error) };
+        let code = unsafe { codes::error_code(error) };
         let outcome = match code {
             Code::RD_KAFKA_RESP_ERR__QUEUE_FULL => Enqueued::Full,
             Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE => Enqueued::TooLarge,
@@ -402,5 +403,39 @@ unsafe extern "C" fn on_delivery(_: *mut rd_kafka_t, message: *const native::rd_
     let mut failures = watch.failures.lock().unwrap_or_else(PoisonError::into_inner);
     if failures.len() < FAILURES_MAX {
         failures.push(DeliveryFailure { topic, partition, bytes, code });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_behind_the_opaque_pointers_counts_doubtful_requests_and_no_good_delivery() {
+        let watch = Arc::<Watch>::default();
+        let opaque = Arc::as_ptr(&watch).cast_mut().cast::<c_void>();
+        let answer = |api, error| {
+            // SAFETY: called as the library does, with the pointer that `install` would give it.
+            unsafe { on_response(ptr::null_mut(), 0, ptr::null(), 1, api, 0, 0, 0, 0, error, opaque) }
+        };
+        answer(END_TXN, Code::RD_KAFKA_RESP_ERR_NO_ERROR);
+        answer(0, Code::RD_KAFKA_RESP_ERR__TRANSPORT);
+        answer(END_TXN, Code::RD_KAFKA_RESP_ERR__TRANSPORT);
+        answer(ADD_PARTITIONS_TO_TXN, Code::RD_KAFKA_RESP_ERR__TIMED_OUT);
+        assert_eq!(watch.doubtful_requests.load(Ordering::Acquire), 2);
+        let message = RawMessage {
+            err: 0,
+            topic: ptr::null_mut(),
+            partition: 0,
+            value: ptr::null(),
+            value_bytes: 0,
+            key: ptr::null(),
+            key_bytes: 0,
+            offset: 0,
+            opaque,
+        };
+        // SAFETY: as the library does for a record that was delivered.
+        unsafe { on_delivery(ptr::null_mut(), (&raw const message).cast(), ptr::null_mut()) };
+        assert!(watch.failures.lock().expect("nobody panicked").is_empty());
     }
 }

@@ -164,8 +164,31 @@ unsafe extern "C" fn on_log(rk: *const rd_kafka_t, level: c_int, facility: *cons
 
 #[cfg(test)]
 mod tests {
-    use super::{Reports, split_broker};
+    use super::{Reports, code_of, on_error, split_broker};
     use crate::config::model::{KafkaConnection, Secret};
+    use rdkafka::bindings::rd_kafka_resp_err_t as Code;
+    use std::ptr;
+    use std::sync::Arc;
+
+    fn reports(properties: &[(&str, &str)]) -> Reports {
+        let property = |(name, value): &(&str, &str)| ((*name).to_owned(), Secret::new((*value).to_owned()));
+        let properties = properties.iter().map(property).collect();
+        Reports::new(&KafkaConnection { name: "main".to_owned(), brokers: vec![], properties })
+    }
+
+    #[test]
+    fn memory_behind_the_opaque_pointer_gets_what_the_library_reports() {
+        let reports = Arc::new(reports(&[]));
+        let opaque = Arc::as_ptr(&reports).cast_mut().cast();
+        // SAFETY: called as the library does, with the pointer that `install` would give it.
+        unsafe { on_error(ptr::null_mut(), 9999, c"k1:9093/1: no".as_ptr(), opaque) };
+        // SAFETY: a client without an opaque pointer.
+        unsafe { on_error(ptr::null_mut(), 0, ptr::null(), ptr::null_mut()) };
+        let recent = reports.recent();
+        assert_eq!((recent.len(), recent[0].text.as_str()), (1, "no"));
+        assert_eq!(recent[0].code, Some(Code::RD_KAFKA_RESP_ERR_UNKNOWN));
+        assert_eq!(code_of(-195), Code::RD_KAFKA_RESP_ERR__TRANSPORT);
+    }
 
     #[test]
     fn a_broker_is_read_from_every_form_of_line() {
@@ -182,12 +205,7 @@ mod tests {
 
     #[test]
     fn a_secret_never_stays_in_a_text() {
-        let connection = KafkaConnection {
-            name: "main".to_owned(),
-            brokers: vec![],
-            properties: vec![("sasl.password".to_owned(), Secret::new("hunter2".to_owned()))],
-        };
-        let reports = Reports::new(&connection);
+        let reports = reports(&[("sasl.password", "hunter2")]);
         reports.add(None, "k1:9093/1: no user with hunter2 here");
         assert_eq!(reports.recent()[0].text, "no user with <sasl.password> here");
     }

@@ -104,3 +104,30 @@ unsafe extern "C" fn on_response(
     }
     rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_behind_the_opaque_pointer_is_told_of_arrivals_and_answers() {
+        let signals = Arc::new(Signals::default());
+        let opaque = signals.as_opaque();
+        let answer = |api, error| {
+            // SAFETY: called as the library does, with the pointer that `install` would give it.
+            unsafe { on_response(std::ptr::null_mut(), 0, std::ptr::null(), 7, api, 0, 0, 0, 0, error, opaque) }
+        };
+        answer(FETCH, rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TRANSPORT);
+        answer(FETCH + 1, rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR);
+        assert!(!signals.answered_within(7, Duration::from_hours(1)));
+        answer(FETCH, rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR);
+        assert!(signals.answered_within(7, Duration::from_hours(1)));
+        // SAFETY: as above.
+        unsafe { on_arrival(std::ptr::null_mut(), opaque) };
+        // SAFETY: a queue without an opaque pointer.
+        unsafe { on_arrival(std::ptr::null_mut(), std::ptr::null_mut()) };
+        let began = Instant::now();
+        signals.wait(Duration::from_hours(1));
+        assert!(began.elapsed() < Duration::from_mins(1), "the arrival was noticed");
+    }
+}

@@ -3,6 +3,7 @@
 //! Next room: `look`, which says when that is meaningful.
 
 use super::client::{code, millis};
+use super::codes;
 use super::error::KafkaError;
 use super::look::QUESTION;
 use super::objects::{RawMessage, Topic};
@@ -44,17 +45,10 @@ fn bounds(topic: &Topic, doing: &str) -> Result<(i64, i64), KafkaError> {
     let client = topic.client();
     let name = CString::new(topic.name()).unwrap_or_default();
     let (mut first, mut stable) = (-1, -1);
-    // SAFETY: client, name and both places for the answer are live; the call waits at most as long as said.
-    let result = unsafe {
-        native::rd_kafka_query_watermark_offsets(
-            client.as_ptr(),
-            name.as_ptr(),
-            0,
-            &raw mut first,
-            &raw mut stable,
-            millis(QUESTION),
-        )
-    };
+    let offsets = (&mut first, &mut stable);
+    // SAFETY: client and name are live; the call waits at most as long as said.
+    let result =
+        unsafe { codes::query_watermark_offsets(client.as_ptr(), name.as_ptr(), 0, offsets, millis(QUESTION)) };
     if result == Code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION || result == Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC {
         let connection = client.connection().to_owned();
         return Err(KafkaError::TopicMissing { topic: topic.name().to_owned(), connection });

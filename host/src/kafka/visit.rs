@@ -104,6 +104,8 @@ pub(super) fn serve(
     // SAFETY: the queue is live (its owner lends it), the callback gets exactly this context, only during this call and
     // on this thread.
     unsafe { native::rd_kafka_consume_callback_queue(queue.as_ptr(), 0, Some(on_message), opaque) };
+    // A visitor that panicked left entries of a message that is gone.
+    context.headers.clear();
     *spare = std::mem::take(&mut context.headers);
     if let Some(panic) = context.panic.take() {
         resume_unwind(panic);
@@ -179,6 +181,7 @@ impl Context<'_> {
             offset,
             headers: &self.headers,
         });
+        self.headers.clear();
         self.round.last = Some((offset, epoch));
         self.round.records += 1;
         if self.round.records >= self.bounds.records_max {
@@ -204,8 +207,8 @@ impl Context<'_> {
             if code != native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
                 return;
             }
-            // The entries claim to live for ever but are cleared with the next message, and `Fetched` lends them only
-            // for the visitor's call.
+            // The entries claim to live for ever but are cleared when the visitor returns, and `Fetched` lends them
+            // only for its call.
             self.headers.push((header_name(name), bytes(value, length)));
         }
     }
@@ -268,10 +271,48 @@ fn header_name<'a>(name: *const c_char) -> &'a str {
 
 #[cfg(test)]
 mod tests {
+    use super::{bytes, header_name, knows_layout, may_have_headers};
+    use rdkafka::bindings as native;
+    use std::ffi::c_void;
+
     /// When this fails, librdkafka was upgraded: read how it stores a message's value and headers, and set the version.
     /// Until then headers are found, but every record costs an allocation.
     #[test]
     fn the_message_layout_of_this_librdkafka_was_checked() {
-        assert!(super::knows_layout());
+        assert!(knows_layout());
+    }
+
+    /// A message whose value is the first so many bytes of a record.
+    fn message(record: &[u8], length: usize) -> native::rd_kafka_message_t {
+        native::rd_kafka_message_t {
+            err: native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
+            rkt: std::ptr::null_mut(),
+            partition: 0,
+            payload: record.as_ptr().cast_mut().cast::<c_void>(),
+            len: length,
+            key: std::ptr::null_mut(),
+            key_len: 0,
+            offset: 0,
+            _private: std::ptr::null_mut(),
+        }
+    }
+
+    #[test]
+    fn memory_one_byte_behind_a_value_says_whether_there_are_headers() {
+        assert!(!may_have_headers(&message(b"value\0", 5)));
+        assert!(may_have_headers(&message(b"value\x02", 5)));
+        assert!(may_have_headers(&message(b"", 0)), "an empty value points elsewhere");
+        let tombstone = native::rd_kafka_message_t { payload: std::ptr::null_mut(), ..message(b"", 0) };
+        assert!(may_have_headers(&tombstone));
+    }
+
+    #[test]
+    fn memory_of_the_library_becomes_slices_and_null_becomes_none() {
+        assert_eq!(bytes(std::ptr::null(), 7), None);
+        assert_eq!(bytes(b"key".as_ptr().cast(), 3), Some(&b"key"[..]));
+        assert_eq!(bytes(b"key".as_ptr().cast(), 0), Some(&b""[..]));
+        assert_eq!(header_name(std::ptr::null()), "");
+        assert_eq!(header_name(c"trace-id".as_ptr()), "trace-id");
+        assert_eq!(header_name(c"caf\xc3\xa9\xff".as_ptr()), "caf\u{e9}");
     }
 }

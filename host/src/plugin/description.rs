@@ -6,6 +6,8 @@ use super::bindings::tidegate::plugin::types;
 use super::host::cut;
 use super::{ColumnSpec, Description, Port};
 use crate::columns::ColumnKind;
+use crate::decode::check_pointer;
+use crate::printable::printable;
 use std::collections::HashSet;
 
 /// Ports of one direction.
@@ -84,11 +86,17 @@ fn columns(port: &str, raw: Vec<types::ColumnSpec>) -> Result<Vec<ColumnSpec>, S
 
 fn check_column(port: &str, name: &str, kind: ColumnKind) -> Result<(), String> {
     let wanted = match name {
-        "@key" | "@value" | "@topic" => ColumnKind::Bytes,
+        "@key" | "@value" | "@headers" | "@topic" => ColumnKind::Bytes,
         "@partition" | "@offset" => ColumnKind::Int,
-        // Headers have a shape of their own, so the kind says nothing.
-        "@headers" => return Ok(()),
-        pointer if is_pointer(pointer) => return Ok(()),
+        pointer if pointer.starts_with('/') && pointer.len() <= POINTER_BYTES_MAX => {
+            // What the decoder of the columns would refuse when the job starts is refused here already.
+            return check_pointer(pointer).map_err(|error| {
+                format!(
+                    "its port `{port}` wants the column {pointer:?}: {error}",
+                    error = printable(&error.to_string())
+                )
+            });
+        }
         other => {
             return Err(format!(
                 "its port `{port}` wants the column {:?}; possible are @key, @value, @headers, @topic, @partition, @offset \
@@ -101,12 +109,6 @@ fn check_column(port: &str, name: &str, kind: ColumnKind) -> Result<(), String> 
         return Ok(());
     }
     Err(format!("its port `{port}` wants the column `{name}` as {kind:?}, it is {wanted:?}"))
-}
-
-/// RFC 6901: parts begin with `/`, and `~` is written `~0`, `/` is written `~1`.
-fn is_pointer(text: &str) -> bool {
-    let escapes_are_whole = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
-    text.starts_with('/') && text.len() <= POINTER_BYTES_MAX && escapes_are_whole
 }
 
 fn unknown_setting(place: &str, setting: &types::SettingResult) -> String {
@@ -142,6 +144,8 @@ mod tests {
             (vec![port("in", &[("@key", Int)])], vec![], "wants the column `@key` as Int, it is Bytes"),
             (vec![port("in", &[("user", Int)])], vec![], "wants the column \"user\""),
             (vec![port("in", &[("/a~2", Int)])], vec![], "wants the column \"/a~2\""),
+            (vec![port("in", &[("@headers", Int)])], vec![], "wants the column `@headers` as Int, it is Bytes"),
+            (vec![port("in", &[(&"/a".repeat(33), Int)])], vec![], "more than 32 parts"),
             (vec![port("in", &[("@key", Bytes), ("@key", Bytes)])], vec![], "`@key` twice"),
             (fine(), vec![port("out", &[("@key", Bytes)])], "only input ports can"),
         ];

@@ -30,7 +30,7 @@ const DESCRIPTIONS_MAX: usize = 8;
 
 /// A checked, compiled artifact.
 #[derive(Clone)]
-pub struct Plugin(Arc<Compiled>);
+pub struct Plugin(pub(super) Arc<Compiled>);
 
 /// What all instances of an artifact share.
 pub(super) struct Compiled {
@@ -145,6 +145,13 @@ impl Compiled {
             Ok((operator, accessors)) => Ok(Started { isolated, operator, accessors }),
             Err(error) => Err(failure::text(&error, isolated.data(), timeout)),
         }
+    }
+
+    /// What it imports, as the engine sees it.
+    #[cfg(test)]
+    pub(super) fn import_names(&self) -> Vec<String> {
+        let component = self.pre.component();
+        component.component_type().imports(component.engine()).map(|(name, _)| name.to_owned()).collect()
     }
 
     /// The checked description for a configuration.

@@ -1,12 +1,14 @@
 //! Rules about `unsafe`: only in the files that must, and each block with its argument.
 //!
-//! Next room: the files of the list.
+//! Which of them Miri, Valgrind or a test of the system's own answer checks stands in `host/ARCHITECTURE.md`; `cargo xtask
+//! miri` runs it. Next room: the files of the list.
 
 use crate::source::{Complaint, Source, has_word};
 
 /// Files and folders that must, and why.
 const MAY: [(&str, &str); 8] = [
     ("host/src/kafka/", "librdkafka's transaction and queue calls are raw C"),
+    ("host/src/fuzzing.rs", "counts what the allocator hands out, in unit tests only"),
     ("host/src/plugin/memory.rs", "gives Wasmtime the mapping behind a linear memory"),
     ("plugin-sdk/src/bindings.rs", "the component model's exports"),
     ("tests/src/bin/tidegate-probed.rs", "kills itself where a test says"),

@@ -1,6 +1,7 @@
 //! Tests of the plugin room: a guest whose every byte is known, and what it does to the host.
 
 mod calls;
+mod fuzz;
 mod outcome;
 mod refusals;
 mod restore;

@@ -12,6 +12,8 @@
 
 pub(super) mod blocks;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod golden;
 pub(super) mod parts;
 pub(super) mod rows;
