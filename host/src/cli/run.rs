@@ -67,9 +67,23 @@ pub fn run(arguments: &RunArguments) -> u8 {
         }
         Err(error) => {
             report(&error);
+            if let Some(stop) = error.stop() {
+                report(&Stopped { code: stop.code(), job: arguments.job.display().to_string() });
+            }
             error.exit_code()
         }
     }
+}
+
+/// What a person does about a stop.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "stop `{code}` needs a person: `tidegate state repair {job}` looks, changes nothing, and prints the ways on; \
+     host/STOPS.md has a chapter about it"
+)]
+struct Stopped {
+    code: &'static str,
+    job: String,
 }
 
 /// `--fresh` names something that is not there.

@@ -244,9 +244,9 @@ impl Wire {
         loop {
             let leader = match self.leaders.get(at) {
                 Some(leader) => Ok(*leader),
-                None => self.refresh(&[at], doing).and_then(|()| {
-                    self.leaders.get(at).copied().ok_or_else(|| self.no_leader(doing))
-                }),
+                None => self
+                    .refresh(&[at], doing)
+                    .and_then(|()| self.leaders.get(at).copied().ok_or_else(|| self.no_leader(doing))),
             };
             let error = match leader.and_then(|leader| self.at_broker(leader, doing, &mut ask)) {
                 Err(error) if error.class() == Class::Retry && Instant::now() + PAUSE < deadline => error,

@@ -121,8 +121,7 @@ mod tests {
 
     /// The example of RFC 7677, section 3.
     const NONCE: &str = "rOprNGfwEbeRWgbNEkqO";
-    const SERVER_FIRST: &str =
-        "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
+    const SERVER_FIRST: &str = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
 
     fn refusal(server_first: &str) -> String {
         let (exchange, _) = Exchange::begin(Hash::Sha256, "user", "pencil", NONCE);

@@ -9,9 +9,7 @@ use super::stream::{Stream, unreachable};
 use crate::guarded;
 use crate::kafka::error::{CallFlags, Class, KafkaError};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader,
-};
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -40,7 +38,8 @@ impl Session {
         let mut request = ApiVersionsRequest::default();
         request.client_software_name = StrBytes::from_static_str("tidegate");
         request.client_software_version = StrBytes::from_static_str(env!("CARGO_PKG_VERSION"));
-        let answer: ApiVersionsResponse = session.exchange(ApiKey::ApiVersions, API_VERSIONS_VERSION, &request, doing)?;
+        let answer: ApiVersionsResponse =
+            session.exchange(ApiKey::ApiVersions, API_VERSIONS_VERSION, &request, doing)?;
         session.check(doing, answer.error_code)?;
         session.known = answer.api_keys.iter().map(|key| (key.api_key, key.min_version, key.max_version)).collect();
         if session.settings.sasl.is_some() {

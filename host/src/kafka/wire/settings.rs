@@ -136,9 +136,12 @@ mod tests {
 
     #[test]
     fn each_security_protocol_gives_what_its_name_says() {
-        for (protocol, tls, sasl) in
-            [("plaintext", false, false), ("ssl", true, false), ("sasl_plaintext", false, true), ("sasl_ssl", true, true)]
-        {
+        for (protocol, tls, sasl) in [
+            ("plaintext", false, false),
+            ("ssl", true, false),
+            ("sasl_plaintext", false, true),
+            ("sasl_ssl", true, true),
+        ] {
             let settings = settings(&[("security.protocol", protocol)]);
             assert_eq!((settings.tls.is_some(), settings.sasl.is_some()), (tls, sasl), "{protocol}");
         }
