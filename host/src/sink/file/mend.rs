@@ -231,7 +231,7 @@ mod tests {
         fs::write(folder.path().join(".out.jsonl.staging-7"), "two\n").expect("the file is written");
         fs::write(&path, "one\nhal").expect("the file is written");
         let (accepted, aside) = accept(&path, &before, "aside").expect("it is accepted");
-        assert_eq!(accepted, SinkState::File { ..state(&path, 4, b"two\n") });
+        assert_eq!(accepted, state(&path, 4, b"two\n"));
         assert_eq!(fs::read_to_string(aside.expect("a cut line")).expect("it is read"), "hal");
         assert_eq!(standing(&path, &accepted), Standing::Sound);
         fs::remove_file(folder.path().join(".out.jsonl.staging-7")).expect("it is there");
