@@ -118,6 +118,14 @@ impl Judge {
         });
     }
 
+    /// Deletes a partition's records below an offset, as an age limit does.
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(before)).expect("it is an offset");
+        let result = block_on(self.admin().delete_records(&list, &AdminOptions::new()));
+        result.unwrap_or_else(|error| panic!("records of `{topic}` were not deleted: {error}"));
+    }
+
     /// Writes records, without a transaction, and returns when the broker has them all.
     pub fn produce<'a>(&self, topic: &str, records: impl IntoIterator<Item = NewRecord<'a>>) {
         let producer: BaseProducer = self

@@ -123,7 +123,12 @@ impl Scene {
     /// Starts the job; it stops (SIGSTOP) when the moment is reached for the n-th time (`moment:n`). Wait for that with
     /// [`Running::wait_stopped`].
     pub fn start_and_stop(&self, at: &str) -> Running {
-        self.spawn(&[("TIDEGATE_STOP_AT", at)], &[])
+        self.spawn(&["run"], &[("TIDEGATE_STOP_AT", at)], &[])
+    }
+
+    /// Runs `tidegate state repair` on the job with more arguments. Nothing is typed: standard input is at its end.
+    pub fn repair(&self, arguments: &[&str]) -> Run {
+        self.spawn(&["state", "repair"], &[], arguments).wait()
     }
 
     /// Runs the job with more arguments.
@@ -140,14 +145,14 @@ impl Scene {
     /// If the host cannot be started.
     pub fn start(&self, kill_at: Option<&str>, arguments: &[&str]) -> Running {
         let kill_at: Vec<(&str, &str)> = kill_at.iter().map(|at| ("TIDEGATE_KILL_AT", *at)).collect();
-        self.spawn(&kill_at, arguments)
+        self.spawn(&["run"], &kill_at, arguments)
     }
 
-    fn spawn(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Running {
+    fn spawn(&self, words: &[&str], variables: &[(&str, &str)], arguments: &[&str]) -> Running {
         let log = self.path(&format!("host-{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
         let file = fs::File::create(&log).expect("the log is written");
         let mut command = Command::new(&self.program);
-        command.arg("run").arg(self.path("job.toml")).args(arguments).stdin(Stdio::null());
+        command.args(words).arg(self.path("job.toml")).args(arguments).stdin(Stdio::null());
         command.stdout(file.try_clone().expect("a second handle of the log")).stderr(file);
         // The numbers of a run's end are debug events.
         command.env("TIDEGATE_LOG", "tidegate::job=debug,info");

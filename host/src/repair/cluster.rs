@@ -215,6 +215,19 @@ impl Cluster {
         self.read_marker()
     }
 
+    /// Takes the transactional id over: whoever had it is fenced, and the coordinator ends what that one left open.
+    pub(super) fn take_over(&self) -> Result<TransactionalProducer, KafkaError> {
+        let options = Options {
+            transactional_id: self.transactional_id.clone(),
+            transaction_timeout: self.transaction_timeout,
+            commit_max: COMMIT_MAX,
+            marker: self.place.clone(),
+            rotation: Rotation::WhenDoubtful,
+        };
+        let look = Look::connect(&self.connection)?;
+        TransactionalProducer::init(&self.connection, options, look, INIT_MAX)
+    }
+
     /// Makes the marker's topic if it is not there, and says who decides then.
     pub(super) fn decide_here(&self, options: OutputOptions) -> Result<Decider, JobError> {
         Ok(KafkaOutput::look(options)?.decider().clone())
@@ -234,16 +247,7 @@ impl Cluster {
 
     /// Writes a marker in a transaction of its own. It takes the transactional id over: whoever had it is fenced.
     pub(super) fn write(&self, marker: &Marker) -> Result<(), JobError> {
-        let options = Options {
-            transactional_id: self.transactional_id.clone(),
-            transaction_timeout: self.transaction_timeout,
-            commit_max: COMMIT_MAX,
-            marker: self.place.clone(),
-            rotation: Rotation::WhenDoubtful,
-        };
-        let look = Look::connect(&self.connection)?;
-        let producer = TransactionalProducer::init(&self.connection, options, look, INIT_MAX)?;
-        let unconfirmed = match producer.drain(COMMIT_MAX)?.commit(marker) {
+        let unconfirmed = match self.take_over()?.drain(COMMIT_MAX)?.commit(marker) {
             CommitOutcome::Committed(unconfirmed) => unconfirmed,
             CommitOutcome::Unknown(cause) => return Err(JobError::CommitUnknown { id: marker.id, cause }),
         };

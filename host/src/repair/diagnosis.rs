@@ -80,6 +80,24 @@ impl Repair<'_> {
             Hanging::Wait(why) => {
                 diagnosis.found.push(Finding { stop: Stop::HangingTransaction, what: format!("{what}; {why}") });
             }
+            Hanging::InHand(state) => {
+                let what = format!(
+                    "{what}; the coordinator still has this job's transaction in hand (`{state}`): either another instance \
+                     of the job is at work, then stop it; or one was killed, then the next start ends its transaction"
+                );
+                diagnosis.found.push(Finding { stop: Stop::HangingTransaction, what });
+                diagnosis.choices.push(Choice {
+                    name: "take-over".to_owned(),
+                    steps: vec![
+                        "the transactional id is taken over, as a start does: another instance of the job is fenced"
+                            .to_owned(),
+                        "the coordinator ends the transaction: what was not committed is aborted".to_owned(),
+                    ],
+                    price: Vec::new(),
+                    words: self.job.name.clone(),
+                    action: Action::TakeOver,
+                });
+            }
             Hanging::End(plan) => {
                 diagnosis.found.push(Finding { stop: Stop::HangingTransaction, what });
                 let steps = plan.steps.iter().map(|step| {

@@ -54,8 +54,10 @@ pub(super) enum Ownership {
 pub(super) enum Verdict {
     /// Nothing is open.
     Nothing,
-    /// Somebody is still at it: what, and what to do first.
+    /// Other programs' transactions are open: what to do.
     Wait(String),
+    /// The coordinator has this job's own transaction in hand, in this state: its owner lives, or was killed.
+    InHand(String),
     /// End these.
     End(Plan),
 }
@@ -95,7 +97,7 @@ pub(super) fn decide(seen: &Seen) -> Verdict {
         return if others.is_empty() { Verdict::Nothing } else { Verdict::Wait(wait_for_others(&others)) };
     }
     if let Some(busy) = ours.iter().find_map(|open| in_hand(open)) {
-        return Verdict::Wait(busy);
+        return Verdict::InHand(busy);
     }
     let (ending, why) = fate_of_newest(seen);
     let mut steps = Vec::new();
@@ -127,10 +129,7 @@ fn wait_for_others(others: &[String]) -> String {
 
 fn in_hand(open: &OpenSeen) -> Option<String> {
     match &open.owner {
-        Ownership::Ours(state) if IN_HAND.contains(&state.as_str()) => Some(format!(
-            "the coordinator still has this job's transaction in hand (`{state}`): either another instance of the job is at \
-             work, then stop it; or one was killed, then start the job once, because its start ends that transaction"
-        )),
+        Ownership::Ours(state) if IN_HAND.contains(&state.as_str()) => Some(state.clone()),
         _ => None,
     }
 }

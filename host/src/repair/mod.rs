@@ -73,6 +73,7 @@ pub struct Choice {
 #[derive(Debug, Clone)]
 enum Action {
     End(Vec<hanging::Step>),
+    TakeOver,
     GoOnFrom { checkpoint: CheckpointId, decider: DeciderToday, used: Option<CheckpointId> },
     BeginAnew,
     SetAside { path: PathBuf, cut: u64 },
@@ -118,6 +119,11 @@ impl<'a> Repair<'a> {
         let mut done = vec![format!("the store was copied to `{}`", copy.display())];
         match &choice.action {
             Action::End(steps) => done.extend(self.end(steps)?),
+            Action::TakeOver => {
+                let cluster = self.cluster.as_ref().expect("only a cluster has open transactions");
+                cluster.take_over()?;
+                done.push("the transactional id was taken over; nobody else may write with it".to_owned());
+            }
             Action::GoOnFrom { checkpoint, decider, used } => {
                 done.extend(self.go_on_from(*checkpoint, *decider, *used)?);
             }
