@@ -54,14 +54,15 @@ pub(super) fn candidates(
         return committed.map(|id| candidate(id, later(id), None)).into_iter().collect();
     };
     let from_undecided = |risk| candidate(undecided, later(undecided), risk);
-    let from_committed = |risk| committed.map(|id| candidate(id, later(id), risk));
     match prepared {
         Happened::Yes => vec![from_undecided(None)],
-        Happened::No => from_committed(None).into_iter().collect(),
+        // What was aborted stands behind the committed one's output, and nobody gets it.
+        Happened::No => committed.map(|id| candidate(id, later(undecided), None)).into_iter().collect(),
         Happened::Unknown => {
             let lost = Some(format!("if checkpoint `{undecided}` did not happen, its output is lost"));
             let doubled = Some(format!("if checkpoint `{undecided}` happened, its output is written twice"));
-            from_committed(doubled).into_iter().chain([from_undecided(lost)]).collect()
+            let committed = committed.map(|id| candidate(id, later(id), doubled));
+            committed.into_iter().chain([from_undecided(lost)]).collect()
         }
     }
 }
@@ -122,6 +123,8 @@ mod tests {
         assert_eq!(numbers(&candidates(&facts(Some(4), None), Happened::Unknown, nothing_later)), [(4, true)]);
         assert_eq!(numbers(&candidates(&facts(Some(4), Some(5)), Happened::Yes, nothing_later)), [(5, true)]);
         assert_eq!(numbers(&candidates(&facts(Some(4), Some(5)), Happened::No, nothing_later)), [(4, true)]);
+        let aborted_behind = |id| Some(if id == CheckpointId(4) { 100 } else { 0 });
+        assert_eq!(numbers(&candidates(&facts(Some(4), Some(5)), Happened::No, aborted_behind)), [(4, true)]);
         assert_eq!(numbers(&candidates(&facts(None, None), Happened::Unknown, nothing_later)), []);
     }
 

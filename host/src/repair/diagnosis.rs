@@ -377,7 +377,7 @@ fn output(checkpoint: CheckpointId, sink: &str, path: &Path, standing: &Standing
         }
         Standing::Short { committed, length } => (
             Stop::OutputShort,
-            format!("`{name}` has `{length}` bytes, and the checkpoint left `{committed}`"),
+            format!("`{name}` has `{length}` bytes, and it should have `{committed}`"),
             format!("`{}` bytes of output are lost", committed - length),
         ),
         Standing::StagingGone { lost } => (

@@ -24,7 +24,7 @@ pub enum Standing {
     },
     /// It is shorter than the checkpoint left it.
     Short {
-        /// What the checkpoint left.
+        /// What should be there.
         committed: u64,
         /// Its length.
         length: u64,
@@ -36,14 +36,14 @@ pub enum Standing {
     },
     /// It is another file.
     Replaced {
-        /// What the checkpoint left.
+        /// What should be there.
         committed: u64,
         /// The new file's length.
         length: u64,
     },
     /// There is no file.
     Gone {
-        /// What the checkpoint left.
+        /// What should be there.
         committed: u64,
     },
 }
@@ -53,20 +53,23 @@ pub fn look(path: &Path, state: &SinkState) -> io::Result<Option<Standing>> {
     let SinkState::File { device, inode, committed_bytes: from, staged_bytes, staged_digest, .. } = *state else {
         return Ok(None);
     };
+    let to = from + staged_bytes;
+    let staged = Staged { bytes: staged_bytes, digest: staged_digest };
+    let staging = StagingFile::new(path).find(staged)?;
+    // Lines that are still staged are appended later; all others must be in the output.
+    let committed = if staging.is_some() { from } else { to };
     let output = match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(Standing::Gone { committed: from })),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(Standing::Gone { committed })),
         output => output?,
     };
     let metadata = output.metadata()?;
-    let (length, to) = (metadata.len(), from + staged_bytes);
+    let length = metadata.len();
     if (metadata.dev(), metadata.ino()) != (device, inode) {
-        return Ok(Some(Standing::Replaced { committed: from, length }));
+        return Ok(Some(Standing::Replaced { committed, length }));
     }
     if length < from {
-        return Ok(Some(Standing::Short { committed: from, length }));
+        return Ok(Some(Standing::Short { committed, length }));
     }
-    let staged = Staged { bytes: staged_bytes, digest: staged_digest };
-    let staging = StagingFile::new(path).find(staged)?;
     let ours = match &staging {
         Some(staging) if staging::begins_with(staging, &output, from, length.min(to) - from)? => to,
         Some(_) => from,
@@ -191,6 +194,8 @@ mod tests {
         let two_staged = state(&path, 4, b"two\n");
         assert_eq!(standing(&path, &nothing_staged), Standing::Sound);
         assert_eq!(standing(&path, &two_staged), Standing::StagingGone { lost: 4 });
+        write("on");
+        assert_eq!(standing(&path, &two_staged), Standing::Short { committed: 8, length: 2 }, "it was appended");
         write("one\nxxx\n");
         assert_eq!(standing(&path, &nothing_staged), Standing::Foreign { cut: 4, length: 8 });
         assert_eq!(standing(&path, &two_staged), Standing::StagingGone { lost: 4 });
