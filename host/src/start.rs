@@ -316,9 +316,8 @@ fn admit_operators(store: &Store, operators: &[OperatorIdentity], options: &Star
     let known = store.operators()?;
     for name in &options.fresh {
         if !operators.iter().any(|operator| &operator.operator == name) {
-            return Err(JobError::Stop(format!(
-                "`--fresh {name}`: the job has no operator of this name (stop: operator-changed)"
-            )));
+            let what = format!("`--fresh {name}`: the job has no operator of this name (stop: operator-changed)");
+            return Err(JobError::Stop(what));
         }
     }
     for operator in operators {
@@ -336,8 +335,7 @@ fn admit_operators(store: &Store, operators: &[OperatorIdentity], options: &Star
         return Err(JobError::Stop(format!(
             "the state of operator `{name}` was written by {what}. Nothing was changed. Ways on: keep the old one (put the \
              old artifact or configuration back); or begin with empty state for this operator at the positions of the last \
-             checkpoint (`--fresh {name}`). State cannot be migrated to new code in this version \
-             (stop: operator-changed)"
+             checkpoint (`--fresh {name}`). State cannot be migrated in this version (stop: operator-changed)"
         )));
     }
     for stored in &known {
@@ -359,8 +357,7 @@ fn admit_operators(store: &Store, operators: &[OperatorIdentity], options: &Star
 fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), JobError> {
     let stop = |what: String| {
         Err(JobError::Stop(format!(
-            "{what}. Nothing was changed. Put it back as it was, or start the changed job under a new `name` or `store.path` \
-             (stop: job-changed)"
+            "{what}. Nothing was changed. Put it back, or start the changed job under a new `name` or `store.path` (stop: job-changed)"
         )))
     };
     for source in &job.sources {
@@ -402,8 +399,7 @@ fn admit_sinks(job: &Job, facts: &Facts) -> Result<(), JobError> {
         if *staged_bytes > 0 && !job.sinks.iter().any(|known| &known.name == sink && is_file(known)) {
             return Err(JobError::Stop(format!(
                 "the last checkpoint may owe sink `{sink}` the last `{staged_bytes}` bytes of `{path}`, and the job file no \
-                 longer has this file sink. Nothing was changed. Put the sink back, start and stop the job once, then take it out \
-                 (stop: job-changed)"
+                 longer has this file sink. Nothing was changed. Put it back, start and stop the job once, then take it out (stop: job-changed)"
             )));
         }
     }

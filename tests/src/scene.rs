@@ -47,6 +47,10 @@ impl Run {
     /// With the run's log, if it did not.
     pub fn expect_refusal(&self, what: &str, code: i32, said: &[&str]) {
         assert_eq!(self.status.code(), Some(code), "{what}: {:?}\n{}", self.status, self.log);
+        if code == i32::from(tidegate::error::EXIT_STOP) {
+            let is_named = tidegate::stops::Stop::ALL.iter().any(|stop| self.log.contains(stop.code()));
+            assert!(is_named, "{what}: no stop of `host/STOPS.md` is named in\n{}", self.log);
+        }
         for words in said {
             assert!(self.log.contains(words), "{what}: `{words}` is not said in\n{}", self.log);
         }

@@ -19,6 +19,7 @@ use crate::config::model::KafkaConnection;
 use crate::error::JobError;
 use crate::ids::{AttemptId, CheckpointId, StoreId};
 use crate::probe;
+use crate::stops::Stop;
 use std::time::{Duration, Instant};
 
 /// How long a start waits for each answer of the cluster before it says that there is none.
@@ -304,8 +305,8 @@ fn job_error(error: SettleError) -> JobError {
     match error {
         SettleError::Kafka(error) | SettleError::NoAnswer(error) => JobError::Kafka(error),
         SettleError::Undecided(_) | SettleError::OtherMarker { .. } | SettleError::Malformed(_) => {
-            let stop = error.stop().map(|stop| format!(" (stop: {})", stop.code())).unwrap_or_default();
-            JobError::Stop(format!("{error}{stop}"))
+            let code = error.stop().map_or("", Stop::code);
+            JobError::Stop(format!("{error} (stop: {code})"))
         }
     }
 }

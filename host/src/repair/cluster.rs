@@ -229,7 +229,7 @@ impl Cluster {
     }
 
     /// Makes the marker's topic if it is not there, and says who decides then.
-    pub(super) fn decide_here(&self, options: OutputOptions) -> Result<Decider, JobError> {
+    pub(super) fn decide_here(options: OutputOptions) -> Result<Decider, JobError> {
         Ok(KafkaOutput::look(options)?.decider().clone())
     }
 

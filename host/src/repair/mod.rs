@@ -181,7 +181,7 @@ impl<'a> Repair<'a> {
         let stored = self.stored(checkpoint).clone();
         let cluster = self.cluster.as_ref().expect("a job whose sink is Kafka's has a cluster");
         let options = cluster.options(self.job, &self.facts, stored.record.attempt);
-        let decider = cluster.decide_here(options)?;
+        let decider = Cluster::decide_here(options)?;
         self.store.amend(&Amendment { decider: Some(decider), used, record: None })?;
         cluster.write(&marker_of(&self.facts, &stored))?;
         Ok(vec![format!("the marker says checkpoint `{checkpoint}` of this store now; the next start goes on from it")])

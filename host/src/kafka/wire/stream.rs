@@ -11,7 +11,7 @@ use openssl::x509::store::X509Lookup;
 use openssl::x509::verify::X509VerifyFlags;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Where systems keep the authorities that they trust. The OpenSSL that is linked in looks in a folder of its own, which no
@@ -43,10 +43,7 @@ impl Stream {
         let connector = connector(tls).map_err(refused)?;
         let stream = connector
             .configure()
-            .and_then(|configuration| {
-                let configuration = configuration.verify_hostname(!tls.any_name);
-                Ok(configuration.connect(host_of(address), tcp))
-            })
+            .map(|configuration| configuration.verify_hostname(!tls.any_name).connect(host_of(address), tcp))
             .map_err(|error| refused(words(&error)))?;
         match stream {
             Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
@@ -138,7 +135,7 @@ fn connector(tls: &Tls) -> Result<SslConnector, String> {
         (Some(path), _) if path.as_os_str() != "probe" => {
             let (file, folder) = if path.is_dir() { (None, Some(path)) } else { (Some(path), None) };
             builder
-                .load_verify_locations(file.map(|path| path.as_path()), folder.map(|path| path.as_path()))
+                .load_verify_locations(file.map(PathBuf::as_path), folder.map(PathBuf::as_path))
                 .map_err(|error| said("the authorities in", path, &error))?;
         }
         (_, Some(pem)) => {
