@@ -82,6 +82,12 @@ impl OpenTransactions {
         self.wire.fate(at, offset)
     }
 
+    /// The producer of the transactional record at an offset; `None`: it is not there any more, or of no transaction. Needs
+    /// `Read` on the topic.
+    pub fn writer(&mut self, at: &TopicPartition, offset: i64) -> Result<Option<i64>, KafkaError> {
+        self.wire.writer(at, offset)
+    }
+
     /// Ends a transaction in one partition. Needs `ClusterAction` on the cluster. It fences nobody, and it is no error to do
     /// it again: a transaction that is ended already gets another marker, which changes nothing.
     pub fn end(&mut self, at: &TopicPartition, open: &Open, ending: Ending) -> Result<(), KafkaError> {

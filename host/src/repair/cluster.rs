@@ -110,7 +110,8 @@ impl Cluster {
         if self.decider.is_some() {
             places.insert(marker_at.clone());
         }
-        let open = self.open_in(&places)?;
+        let mut open = self.open_in(&places)?;
+        self.recognise(&mut open, &written, &marker_at)?;
         let begun = open.iter().filter(|open| open.at == marker_at).map(|open| open.open.start_offset).min();
         let pending = match begun {
             Some(from) => {
@@ -126,6 +127,27 @@ impl Cluster {
         }
         let newest = newest.map(|newest| marker_of(facts, newest));
         Ok(Seen { marker_at, marker: self.marker, pending, newest, written: fates, open })
+    }
+
+    /// A producer that no coordinator knows (it is forgotten after a week, and its number changes after 32,000 epochs) is this
+    /// job's if it wrote the newest checkpoint's last record of the partition, or into the marker's topic, which is the job's.
+    fn recognise(
+        &mut self,
+        open: &mut [OpenSeen],
+        written: &[PartitionEnd],
+        marker_at: &TopicPartition,
+    ) -> Result<(), KafkaError> {
+        for open in open.iter_mut().filter(|open| open.owner == Ownership::Unknown) {
+            let end = written.iter().find(|end| place_of(end) == open.at && open.open.start_offset < end.end_offset);
+            let is_ours = match end {
+                Some(end) => self.transactions.writer(&open.at, end.end_offset - 1)? == Some(open.open.producer_id),
+                None => open.at == *marker_at,
+            };
+            if is_ours {
+                open.owner = Ownership::Ours("forgotten by its coordinator".to_owned());
+            }
+        }
+        Ok(())
     }
 
     fn open_in(&mut self, places: &BTreeSet<TopicPartition>) -> Result<Vec<OpenSeen>, JobError> {

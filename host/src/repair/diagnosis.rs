@@ -104,15 +104,16 @@ impl Repair<'_> {
                     let verb = if step.ending == Ending::Commit { "COMMIT" } else { "ABORT" };
                     format!("{verb} in `{}` partition `{}`: {}", step.at.topic, step.at.partition, step.why)
                 });
-                let words = match (&plan.loss, plan.checkpoint) {
-                    (None, _) | (_, None) => self.job.name.clone(),
-                    (Some(_), Some((id, Ending::Commit))) => format!("lose records of checkpoint {id}"),
-                    (Some(_), Some((id, Ending::Abort))) => format!("write records of checkpoint {id} twice"),
+                let words = match (&plan.unknown, &plan.loss, plan.checkpoint) {
+                    (Some(_), ..) => "end transactions of unknown producers".to_owned(),
+                    (None, None, _) | (None, _, None) => self.job.name.clone(),
+                    (None, Some(_), Some((id, Ending::Commit))) => format!("lose records of checkpoint {id}"),
+                    (None, Some(_), Some((id, Ending::Abort))) => format!("write records of checkpoint {id} twice"),
                 };
                 diagnosis.choices.push(Choice {
                     name: "end-transactions".to_owned(),
                     steps: steps.collect(),
-                    price: plan.loss.into_iter().collect(),
+                    price: plan.loss.into_iter().chain(plan.unknown).collect(),
                     words,
                     action: Action::End(plan.steps),
                 });
@@ -183,7 +184,8 @@ impl Repair<'_> {
                 "the store is moved aside and the marker's topic deleted".to_owned(),
                 "the next start begins with empty state where `start` of each source says".to_owned(),
             ],
-            price: vec!["all output is written again behind what the sinks hold, and all state is given up".to_owned()],
+            price: vec!["all output is written again behind what the sinks hold (move output files away first), and all state is given \
+                 up".to_owned()],
             words: "begin anew".to_owned(),
             action: Action::BeginAnew,
         });

@@ -71,6 +71,8 @@ pub(super) struct Plan {
     pub(super) checkpoint: Option<(CheckpointId, Ending)>,
     /// What is lost whatever is done, because it was lost before.
     pub(super) loss: Option<String>,
+    /// Transactions of which nobody knows whose they are, as a sentence.
+    pub(super) unknown: Option<String>,
 }
 
 /// One transaction in one partition.
@@ -110,7 +112,7 @@ pub(super) fn decide(seen: &Seen) -> Verdict {
     }
     let hangs = seen.open.iter().any(|open| is_of_newest(seen, open));
     let checkpoint = seen.newest.filter(|_| hangs).map(|newest| (newest.id, ending));
-    Verdict::End(Plan { steps, checkpoint, loss: loss(seen, ending) })
+    Verdict::End(Plan { steps, checkpoint, loss: loss(seen, ending), unknown: unknown(seen) })
 }
 
 fn other(open: &OpenSeen) -> Option<String> {
@@ -160,6 +162,23 @@ fn fate_of_newest(seen: &Seen) -> (Ending, &'static str) {
         return (Ending::Abort, "its marker hangs, and it was aborted in another partition");
     }
     (Ending::Commit, "all of it hangs, so nobody has seen any of it, and committing keeps the work")
+}
+
+/// Transactions that would be ended although nobody knows whose they are.
+fn unknown(seen: &Seen) -> Option<String> {
+    let unknown = seen.open.iter().filter(|open| open.owner == Ownership::Unknown);
+    let places: Vec<String> = unknown
+        .map(|open| {
+            format!("producer `{}` in `{}` partition `{}`", open.open.producer_id, open.at.topic, open.at.partition)
+        })
+        .collect();
+    let list = places.join(", ");
+    (!places.is_empty()).then(|| {
+        format!(
+            "no coordinator knows (or lets this connection see) whose these are: {list}; if another program writes to the \
+             topic, what it has open is lost to it"
+        )
+    })
 }
 
 /// Where the newest checkpoint was ended the other way, by somebody's hand.

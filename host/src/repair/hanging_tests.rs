@@ -79,6 +79,7 @@ fn what_began_after_the_newest_checkpoint_is_aborted_whatever_the_marker_says() 
     let plan = plan(&seen(5, [Fate::Committed; 2], vec![open("out", 0, 21, Ownership::Unknown)]));
     assert_eq!(endings(&plan), [out(0, Ending::Abort)]);
     assert_eq!(plan.checkpoint, None);
+    assert!(plan.unknown.expect("nobody knows whose it is").contains("producer `9`"));
 }
 
 #[test]

@@ -4,13 +4,16 @@ use crate::{PROGRAM, carry_out, expect_sound, look};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tidegate_tests::broker;
+use tidegate_tests::broker::{self, TransactionVersion};
 use tidegate_tests::cluster::{Cluster, Options};
 use tidegate_tests::hanging::commit_without_a_leader;
 use tidegate_tests::payments::{self, Payments};
 
+const SOON: Duration = Duration::from_secs(30);
 /// Counted from 1, which is checkpoint 0.
 const WITH_OUTPUT: u32 = 2;
+/// What a start says.
+const REFUSED: [&str; 4] = ["still open", "Nothing was written", "stop `hanging-transaction`", "tidegate state repair"];
 const FIRST: &[i32] = &[1];
 const SECOND: &[i32] = &[2];
 
@@ -18,6 +21,11 @@ const SECOND: &[i32] = &[2];
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Brokers with `transaction.version=0`, where a producer's epoch stays from one transaction to the next.
+fn old_cluster() -> Cluster {
+    Cluster::start(&Options { transaction_version: TransactionVersion::V0, ..Options::default() })
 }
 
 /// A job with output in every transaction; alerts, counts and marker lie where the caller says.
@@ -38,6 +46,7 @@ fn commit_and_kill(cluster: &Cluster, payments: &Payments<'_>) {
     let running = commit_without_a_leader(cluster, payments, WITH_OUTPUT);
     running.signal(libc::SIGKILL);
     assert!(running.wait().was_killed());
+    payments.scene.run().expect_refusal("a start that finds it open", 78, &REFUSED);
 }
 
 /// The checkpoint is PREPARED and its marker written, not committed; the next start's `init` aborts the transaction while a
@@ -53,13 +62,11 @@ fn abort_without_a_leader(cluster: &Cluster, payments: &Payments<'_>) {
     running.wait_stopped();
     cluster.restart(2);
     running.go_on();
-    running.wait().expect_refusal("a start that finds it open", 78, &["still open", "stop `hanging-transaction`"]);
+    running.wait().expect_refusal("a start that finds it open", 78, &REFUSED);
 }
 
 /// From the stop to an exact result.
 fn mend(payments: &Payments<'_>, said: &[&str]) {
-    let refused = ["still open", "Nothing was written", "stop `hanging-transaction`", "tidegate state repair"];
-    payments.scene.run().expect_refusal("a start before the repair", 78, &refused);
     let written = payments.counts_written();
     look(&payments.scene, said);
     let run = carry_out(&payments.scene, "end-transactions", &[]);
@@ -93,7 +100,7 @@ fn an_aborted_checkpoint_that_hangs_in_a_sink_partition_is_aborted_there() {
 #[test]
 fn a_marker_that_hangs_is_committed_when_readers_have_seen_its_checkpoint() {
     let _alone = alone();
-    let cluster = Cluster::start(&Options::default());
+    let cluster = old_cluster();
     let payments = job(&cluster, FIRST, &[FIRST; 3], SECOND);
     commit_and_kill(&cluster, &payments);
     let place = format!("COMMIT in `{}` partition `0`", payments.marker_topic());
@@ -103,7 +110,7 @@ fn a_marker_that_hangs_is_committed_when_readers_have_seen_its_checkpoint() {
 #[test]
 fn a_marker_that_hangs_is_aborted_when_its_checkpoint_was_aborted_elsewhere() {
     let _alone = alone();
-    let cluster = Cluster::start(&Options::default());
+    let cluster = old_cluster();
     let payments = job(&cluster, FIRST, &[FIRST; 3], SECOND);
     abort_without_a_leader(&cluster, &payments);
     let place = format!("ABORT in `{}` partition `0`", payments.marker_topic());
@@ -148,7 +155,6 @@ fn a_transaction_of_another_program_is_left_alone() {
     running.signal(libc::SIGTERM);
     running.wait().expect_success("a stop");
 
-    const SOON: Duration = Duration::from_secs(30);
     let other: BaseProducer = broker.client().set("transactional.id", "billing").create().expect("a producer");
     other.init_transactions(SOON).expect("it gets its id");
     other.begin_transaction().expect("it begins");

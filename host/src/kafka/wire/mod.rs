@@ -16,7 +16,7 @@ use super::error::{Class, KafkaError};
 use super::open_transactions::{Fate, Open, Owner};
 use super::partitions::TopicPartition;
 use crate::config::model::KafkaConnection;
-use batches::{End, batches};
+use batches::{Batch, End, batches};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicsRequest;
 use kafka_protocol::messages::delete_topics_response::DeleteTopicsResponse;
 use kafka_protocol::messages::describe_producers_request::{DescribeProducersRequest, TopicRequest};
@@ -154,6 +154,16 @@ impl Wire {
             }
         }
         Ok(if producer.is_some() { Fate::Open } else { Fate::Gone })
+    }
+
+    /// The producer of the transactional record at an offset; `None`: it is not there any more, or of no transaction.
+    pub(super) fn writer(&mut self, at: &TopicPartition, offset: i64) -> Result<Option<i64>, KafkaError> {
+        let doing = format!("reading `{}` partition `{}` at offset `{offset}`", at.topic, at.partition);
+        let Some(data) = self.fetch(at, offset, &doing)? else { return Ok(None) };
+        let found = batches(data.records.as_deref().unwrap_or_default());
+        let holds = |batch: &&Batch| (batch.first_offset..=batch.last_offset).contains(&offset);
+        let batch = found.iter().find(holds).filter(|batch| batch.is_transactional && batch.end.is_none());
+        Ok(batch.map(|batch| batch.producer_id))
     }
 
     /// Ends an open transaction in one partition by a marker of our own, written to its leader.
