@@ -127,7 +127,7 @@ impl KafkaReader {
                 what: format!(
                     "topic `{}` partition {} cannot be read on at offset `{}`: {detail}; its records were deleted \
                      (retention) or its log was cut, and going on elsewhere would lose or repeat records; the last \
-                     checkpoint is intact: to accept the gap, `tidegate state repair` (stop: offsets-gone)",
+                     checkpoint is intact: to accept the gap, `tidegate state repair`, or a new store and `start` (stop: offsets-gone)",
                     split.name.topic, split.name.partition, split.offset
                 ),
             },
