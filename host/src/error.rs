@@ -13,6 +13,7 @@ use crate::plugin::PluginError;
 use crate::sink::SinkError;
 use crate::source::SourceError;
 use crate::state::{FailureClass, StoreError};
+use crate::stops::Stop;
 
 /// The job did what was asked.
 pub const EXIT_DONE: u8 = 0;
@@ -206,6 +207,26 @@ impl JobError {
             | JobError::Spawn { .. }
             | JobError::Closed => EXIT_RESTART,
             JobError::StoppedAtOnce => EXIT_INTERRUPTED,
+        }
+    }
+}
+
+impl JobError {
+    /// The reason to stop for a person, if it is one: what `STOPS.md` has a chapter about.
+    pub fn stop(&self) -> Option<Stop> {
+        match self {
+            _ if self.exit_code() != EXIT_STOP => None,
+            JobError::Conflict(conflict) => Some(match conflict {
+                Conflict::ForeignStore { .. } => Stop::ForeignStore,
+                Conflict::StoreBehind { .. } => Stop::StoreBehind,
+                Conflict::UnknownAttempt { .. } => Stop::UnknownAttempt,
+                Conflict::MarkerLost { .. } => Stop::MarkerLost,
+            }),
+            JobError::Store(error) => Some(error.stop()),
+            JobError::Kafka(_) => Some(Stop::KafkaRefused),
+            JobError::Settle(error) => error.stop(),
+            // Rooms with many reasons say which one it is at the end of the text.
+            error => Stop::in_text(&error.to_string()),
         }
     }
 }

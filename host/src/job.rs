@@ -338,7 +338,8 @@ impl Build<'_> {
             .iter()
             .map(|port| {
                 ColumnDecoder::new(&port.columns).map_err(|error| {
-                    JobError::Stop(format!("operator `{}`, input port `{}`: {error}", operator.name, port.name))
+                    let (operator, port) = (&operator.name, &port.name);
+                    JobError::Stop(format!("operator `{operator}`, input port `{port}`: {error} (stop: job-changed)"))
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -424,7 +425,7 @@ impl Build<'_> {
 
 fn decoder(source: &model::Source) -> Result<Decoder, JobError> {
     Decoder::new(&source.decode, source.max_record_bytes)
-        .map_err(|error| JobError::Stop(format!("source `{}`: {error}", source.name)))
+        .map_err(|error| JobError::Stop(format!("source `{}`: {error} (stop: job-changed)", source.name)))
 }
 
 /// Starts threads that report how they ended.

@@ -336,7 +336,8 @@ fn admit_operators(store: &Store, operators: &[OperatorIdentity], options: &Star
     let known = store.operators()?;
     for name in &options.fresh {
         if !operators.iter().any(|operator| &operator.operator == name) {
-            return Err(JobError::Stop(format!("`--fresh {name}`: the job has no operator of this name")));
+            let what = format!("`--fresh {name}`: the job has no operator of this name (stop: operator-changed)");
+            return Err(JobError::Stop(what));
         }
     }
     for operator in operators {
@@ -354,7 +355,7 @@ fn admit_operators(store: &Store, operators: &[OperatorIdentity], options: &Star
         return Err(JobError::Stop(format!(
             "the state of operator `{name}` was written by {what}. Nothing was changed. Ways on: keep the old one (put the \
              old artifact or configuration back); or begin with empty state for this operator at the positions of the last \
-             checkpoint (`--fresh {name}`). State cannot be migrated to new code in this version"
+             checkpoint (`--fresh {name}`). State cannot be migrated in this version (stop: operator-changed)"
         )));
     }
     for stored in &known {
@@ -364,7 +365,7 @@ fn admit_operators(store: &Store, operators: &[OperatorIdentity], options: &Star
             let name = &stored.operator;
             return Err(JobError::Stop(format!(
                 "the store holds state of operator `{name}`, which the job file no longer has; names are the identity of \
-                 state. Put the name back, or start the changed job under a new `name` or `store.path`"
+                 state. Put the name back, or start the changed job under a new `name` or `store.path` (stop: operator-changed)"
             )));
         }
     }
@@ -406,7 +407,8 @@ fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), JobError> {
 
 fn changed_shape<T>(what: &str) -> Result<T, JobError> {
     Err(JobError::Stop(format!(
-        "{what}. Nothing was changed. Put it back as it was, or start the changed job under a new `name` or `store.path`"
+        "{what}. Nothing was changed. Put it back as it was, or start the changed job under a new `name` or `store.path` (stop: \
+         job-changed)"
     )))
 }
 
@@ -419,7 +421,7 @@ fn admit_sinks(job: &Job, facts: &Facts) -> Result<(), JobError> {
         if *staged_bytes > 0 && !job.sinks.iter().any(|known| &known.name == sink && is_file(known)) {
             return Err(JobError::Stop(format!(
                 "the last checkpoint may owe sink `{sink}` the last `{staged_bytes}` bytes of `{path}`, and the job file no \
-                 longer has this file sink. Nothing was changed. Put the sink back, start and stop the job once, then take it out"
+                 longer has this file sink. Nothing was changed. Put it back, start and stop the job once, then take it out (stop: job-changed)"
             )));
         }
     }
@@ -434,8 +436,8 @@ fn admit_decider(facts: &Facts, decider: &Decider) -> Result<(), JobError> {
     }
     Err(JobError::Stop(format!(
         "the checkpoints in this store are decided by {}, but the job file's sinks would decide by {}. Nothing was changed. \
-         Put the sinks back as they were, or start the changed job under a new `name` or `store.path`; a recreated marker \
-         topic or another cluster needs a person's decision",
+         Put the sinks back as they were, or start the changed job under a new `name` or `store.path`; for a recreated \
+         marker topic or another cluster, `tidegate state repair` shows the ways on (stop: decider-changed)",
         describe(recorded),
         describe(decider)
     )))

@@ -52,6 +52,10 @@ impl Run {
     /// With the run's log, if it did not.
     pub fn expect_refusal(&self, what: &str, code: i32, said: &[&str]) {
         assert_eq!(self.status.code(), Some(code), "{what}: {:?}\n{}", self.status, self.log);
+        if code == i32::from(tidegate::error::EXIT_STOP) {
+            let is_named = tidegate::stops::Stop::ALL.iter().any(|stop| self.log.contains(stop.code()));
+            assert!(is_named, "{what}: no stop of `host/STOPS.md` is named in\n{}", self.log);
+        }
         for words in said {
             assert!(self.log.contains(words), "{what}: `{words}` is not said in\n{}", self.log);
         }
@@ -146,7 +150,12 @@ impl Scene {
     /// Starts the job; it stops (SIGSTOP) when the moment is reached for the n-th time (`moment:n`). Wait for that with
     /// [`Running::wait_stopped`].
     pub fn start_and_stop(&self, at: &str) -> Running {
-        self.start_with(&[("TIDEGATE_STOP_AT", at)], &[])
+        self.spawn(&["run"], &[("TIDEGATE_STOP_AT", at)], &[])
+    }
+
+    /// Runs `tidegate state repair` on the job with more arguments. Nothing is typed: standard input is at its end.
+    pub fn repair(&self, arguments: &[&str]) -> Run {
+        self.spawn(&["state", "repair"], &[], arguments).wait()
     }
 
     /// Runs the job with more arguments.
@@ -168,6 +177,10 @@ impl Scene {
 
     /// Starts the job with variables that win over the scene's.
     pub(crate) fn start_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Running {
+        self.spawn(&["run"], variables, arguments)
+    }
+
+    fn spawn(&self, words: &[&str], variables: &[(&str, &str)], arguments: &[&str]) -> Running {
         let log = self.path(&format!("host-{}.log", self.runs.fetch_add(1, Ordering::Relaxed)));
         let file = fs::File::create(&log).expect("the log is written");
         let mut command = match self.launcher.split_first() {
@@ -178,7 +191,7 @@ impl Scene {
                 command
             }
         };
-        command.arg("run").arg(self.path("job.toml")).args(arguments).stdin(Stdio::null());
+        command.args(words).arg(self.path("job.toml")).args(arguments).stdin(Stdio::null());
         command.stdout(file.try_clone().expect("a second handle of the log")).stderr(file);
         end_with_parent(&mut command);
         // The numbers of a run's end are debug events.

@@ -172,6 +172,21 @@ fn a_job_with_tls_and_a_password_ends_exactly_and_keeps_the_password_to_itself()
 }
 
 #[test]
+fn a_repair_speaks_tls_and_scram_by_itself_and_keeps_the_password_to_itself() {
+    for mechanism in SCRAM_MECHANISMS {
+        let payments = Payments::new(RECORDS, mechanism, SCRAM_PASSWORD, Some(&secured().authority()));
+        let killed = payments.scene.run_and_kill("marked:2");
+        assert!(killed.was_killed(), "{mechanism}: the kill did not hit: {:?}\n{}", killed.status, killed.log);
+        let said = ["transactions are open in", "in hand (`Ongoing`)", "--do take-over"];
+        payments.scene.repair(&[]).expect_refusal(mechanism, 78, &said);
+        payments.scene.run().expect_success(mechanism);
+        payments.scene.repair(&[]).expect_success(mechanism);
+        payments.expect_exact(mechanism);
+        payments.expect_untold(SCRAM_PASSWORD, &["host-1.log", "host-3.log", ".redb"]);
+    }
+}
+
+#[test]
 fn a_wrong_password_is_refused_by_name_and_not_shown() {
     let wrong = "Mistaken-Horse-8-Battery";
     let payments = Payments::new(10, "SCRAM-SHA-512", wrong, Some(&secured().authority()));

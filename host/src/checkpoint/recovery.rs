@@ -94,7 +94,7 @@ pub enum Conflict {
     #[error(
         "the marker of this job was written from store `{marker}`, but this store is `{ours}`; another instance of the job \
          runs or ran elsewhere. Nothing was fenced or changed. Start the job on the volume that holds store `{marker}`; or, \
-         if that store is lost for good, delete the marker topic and this store to begin anew"
+         if that store is lost for good, `tidegate state repair` begins anew"
     )]
     ForeignStore {
         /// The store that the marker names.
@@ -106,7 +106,7 @@ pub enum Conflict {
     #[error(
         "the marker says that checkpoint `{marker}` was committed, but the newest one in this store is `{newest}`; the store \
          is an older copy. Output up to `{marker}` is in Kafka. Put the newer store back; going on from this one would write \
-         the output in between twice"
+         the output in between twice, and `tidegate state repair` says how much"
     )]
     StoreBehind {
         /// The marker's checkpoint.
@@ -117,7 +117,8 @@ pub enum Conflict {
     /// Same numbers, other attempt or content.
     #[error(
         "the marker says checkpoint `{marker}` by attempt `{attempt}`, which this store did not prepare; two processes worked \
-         on copies of one store. Keep the store whose `tidegate state inspect` shows this attempt, and start from that one"
+         on copies of one store. Keep the store whose `tidegate state inspect` shows this attempt, and start from that one; where it is gone, \
+         `tidegate state repair` goes on from this one"
     )]
     UnknownAttempt {
         /// The marker's checkpoint.
@@ -128,8 +129,8 @@ pub enum Conflict {
     /// The store committed something that the marker does not know.
     #[error(
         "the store committed checkpoint `{committed}`, but its marker is gone or older; the marker topic was deleted, made \
-         anew or truncated. State and positions in the store are intact; whether the output after the marker is in the sink \
-         topics must be looked at by a person"
+         anew or truncated. State and positions in the store are intact; `tidegate state repair` looks into the sink topics \
+         and writes a new marker"
     )]
     MarkerLost {
         /// The store's committed checkpoint.

@@ -48,7 +48,7 @@ enum Command {
     /// Say what is wrong with a job, as far as that can be known without running it
     #[command(after_help = EXIT_CODES)]
     Check(check::CheckArguments),
-    /// Look into a job's store
+    /// Look into a job's store, and mend what stops the job
     #[command(subcommand)]
     State(StateCommand),
     /// Make and check plugins
@@ -63,6 +63,9 @@ enum Command {
 enum StateCommand {
     /// Print what is in a store: checkpoints, operators, shards, sizes
     Inspect(state::InspectArguments),
+    /// Say what stops a job and what may be done about it; with `--do`, do it
+    #[command(after_help = EXIT_CODES)]
+    Repair(state::RepairArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::State(StateCommand::Inspect(arguments)) => code_of(state::inspect(&arguments)),
+        Command::State(StateCommand::Repair(arguments)) => state::repair(&arguments),
         Command::Plugin(PluginCommand::Build(arguments)) => code_of(plugin::build(&arguments)),
         Command::Plugin(PluginCommand::Check(arguments)) => code_of(plugin::check(&arguments)),
         Command::Reference => {

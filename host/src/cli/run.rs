@@ -68,6 +68,9 @@ pub fn run(arguments: &RunArguments) -> u8 {
         }
         Err(error) => {
             report(&error);
+            if let Some(stop) = error.stop() {
+                report(&Stopped { code: stop.code(), job: arguments.job.display().to_string() });
+            }
             error.exit_code()
         }
     }
@@ -80,6 +83,17 @@ fn rotation() -> Rotation {
         return Rotation::Never;
     }
     Rotation::default()
+}
+
+/// What a person does about a stop.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "stop `{code}` needs a person: `tidegate state repair {job}` looks, changes nothing, and prints the ways on; \
+     host/STOPS.md has a chapter about it"
+)]
+struct Stopped {
+    code: &'static str,
+    job: String,
 }
 
 /// `--fresh` names something that is not there.

@@ -189,6 +189,22 @@ impl Look {
             thread::sleep(PAUSE_UNANSWERED);
         }
     }
+
+    /// The last marker from an offset on, whether its transaction was decided or not. For repairs: it tells nothing about
+    /// which checkpoint happened.
+    pub fn undecided_marker(
+        &self,
+        place: &MarkerPlace,
+        from: i64,
+        at_most: Duration,
+    ) -> Result<Option<Vec<u8>>, KafkaError> {
+        let at = TopicPartition { topic: place.topic.clone(), partition: 0 };
+        let ends = self.ends(&[at], at_most)?;
+        let range = from..ends.first().map_or(from, |end| end.end_offset);
+        let doing = format!("reading undecided markers in topic `{}`", place.topic);
+        let topic = Topic::new(&self.everything, &place.topic)?;
+        tail::last_value_from(&topic, place.key.as_bytes(), range, &doing, Instant::now() + at_most)
+    }
 }
 
 /// One question for the ends of partitions: the last stable ones or the high watermarks, as the client is made.

@@ -1,4 +1,5 @@
-//! Kafka: the only door to rdkafka. Consumers, the transactional producer, and questions to the cluster.
+//! Kafka: the only door to rdkafka, and to the protocol crate and OpenSSL. Consumers, the transactional producer, and
+//! questions to the cluster.
 //!
 //! Nothing outside this folder names a type of the library: its errors become [`KafkaError`], its bytes become slices
 //! that live for one call. It decides nothing about checkpoints and never prints a property's value. Start with
@@ -14,6 +15,7 @@ mod error;
 pub mod look;
 pub mod marker;
 mod objects;
+pub mod open_transactions;
 pub mod output;
 pub mod partitioner;
 mod partitions;
@@ -25,6 +27,7 @@ mod signals;
 mod tail;
 pub mod transaction;
 mod visit;
+mod wire;
 
 pub use admin::{KafkaAdmin, OffsetAt, TopicInfo};
 pub use consumer::{Consumer, ReadError, StartAt};

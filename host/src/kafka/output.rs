@@ -19,6 +19,7 @@ use crate::config::model::KafkaConnection;
 use crate::error::JobError;
 use crate::ids::{AttemptId, CheckpointId, StoreId};
 use crate::probe;
+use crate::stops::Stop;
 use std::time::{Duration, Instant};
 
 /// How long a start waits for each answer of the cluster before it says that there is none.
@@ -118,8 +119,8 @@ impl KafkaOutput {
                 Err(JobError::Stop(format!(
                     "a transaction from before this start is still open: {}. Nothing was written. If another program \
                      writes to these topics, wait for it or give the job topics of its own. Otherwise the transaction \
-                     hangs: do not abort it before you know what the marker in topic `{}` says (`tidegate state inspect`), \
-                     because it may be a checkpoint that was committed",
+                     hangs: never abort it by hand before you know what the marker in topic `{}` says, because it may be a checkpoint that was committed. \
+                     `tidegate state repair` ends it as the marker says (stop: hanging-transaction)",
                     open.join(", "),
                     self.place.topic
                 )))
@@ -336,7 +337,9 @@ fn marker_topic(admin: &KafkaAdmin, place: &MarkerPlace) -> Result<TopicInfo, Ka
 fn read_marker(look: &Look, place: &MarkerPlace) -> Result<Option<Marker>, JobError> {
     let Some(value) = look.read_marker(place, ANSWER_MAX)? else { return Ok(None) };
     let marker = marker::decode(&value);
-    marker.map(Some).map_err(|error| JobError::Stop(format!("topic `{}`: {error}", place.topic)))
+    marker
+        .map(Some)
+        .map_err(|error| JobError::Stop(format!("topic `{}`: {error} (stop: marker-unreadable)", place.topic)))
 }
 
 /// A contradiction is for a person; silence and trouble are for the next start.
@@ -344,7 +347,8 @@ fn job_error(error: SettleError) -> JobError {
     match error {
         SettleError::Kafka(error) | SettleError::NoAnswer(error) => JobError::Kafka(error),
         SettleError::Undecided(_) | SettleError::OtherMarker { .. } | SettleError::Malformed(_) => {
-            JobError::Stop(error.to_string())
+            let code = error.stop().map_or("", Stop::code);
+            JobError::Stop(format!("{error} (stop: {code})"))
         }
     }
 }

@@ -10,6 +10,7 @@ use super::objects::{RawMessage, Topic};
 use rdkafka::bindings as native;
 use rdkafka::bindings::{rd_kafka_message_t, rd_kafka_resp_err_t as Code};
 use std::ffi::CString;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::slice;
 use std::time::Instant;
@@ -38,6 +39,18 @@ pub(super) fn last_value(
         }
         back = back.saturating_mul(FACTOR);
     }
+}
+
+/// The last value with this key in partition 0 from an offset on to its end, which the caller knows, as this topic's client
+/// sees it.
+pub(super) fn last_value_from(
+    topic: &Topic,
+    key: &[u8],
+    range: Range<i64>,
+    doing: &str,
+    deadline: Instant,
+) -> Result<Option<Vec<u8>>, KafkaError> {
+    Tail::open(topic, range.start, doing)?.last_of(key, range.end, doing, deadline)
 }
 
 /// The first offset of partition 0 and its last stable one.

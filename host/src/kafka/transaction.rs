@@ -50,6 +50,7 @@ use crate::checkpoint::record::{Marker, PartitionEnd};
 use crate::config::model::KafkaConnection;
 use crate::probe;
 use crate::seeded::{self, Bug};
+use crate::stops::Stop;
 use std::time::Duration;
 
 pub use super::producer::NewRecord;
@@ -153,7 +154,7 @@ pub enum SettleError {
     /// The brokers say that the transaction is not decided, and nobody is about to decide it.
     #[error(
         "the committed transaction is still open in {}; nothing was produced or aborted since: have the partitions' \
-         leaders looked at before the job is started again", listed(.0)
+         leaders looked at, then `tidegate state repair` ends it as the marker says", listed(.0)
     )]
     Undecided(Vec<Behind>),
     /// The brokers do not answer, and the caller would not wait any longer.
@@ -173,6 +174,18 @@ pub enum SettleError {
     /// The marker could not be read, or a new producer could not be made.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
+}
+
+impl SettleError {
+    /// The reason to stop for a person; `None`: a new start may help.
+    pub fn stop(&self) -> Option<Stop> {
+        match self {
+            SettleError::Undecided(_) => Some(Stop::CommitUndecided),
+            SettleError::OtherMarker { .. } => Some(Stop::MarkerContradicts),
+            SettleError::Malformed(_) => Some(Stop::MarkerUnreadable),
+            SettleError::NoAnswer(_) | SettleError::Kafka(_) => None,
+        }
+    }
 }
 
 fn listed(behind: &[Behind]) -> String {

@@ -10,6 +10,7 @@
 
 mod disk;
 mod lines;
+pub mod mend;
 mod staging;
 #[cfg(test)]
 mod tests;
@@ -89,18 +90,21 @@ impl FileSink {
         let output = output.map_err(|error| stop(open_failure(path, &error, resume.is_some())))?;
         let metadata = output.metadata().map_err(|error| stop(open_failure(path, &error, resume.is_some())))?;
         if !metadata.is_file() {
-            return Err(stop(format!("`{}` is not a regular file; name one as `path`", path.display())));
+            return Err(stop(format!(
+                "`{}` is not a regular file; name one as `path` (stop: output-unusable)",
+                path.display()
+            )));
         }
         match output.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(stop(format!(
-                    "another process writes `{}`; stop it, or name another file: a file has one writer",
+                    "another process writes `{}`; stop it, or name another file: a file has one writer (stop: output-locked)",
                     path.display()
                 )));
             }
             Err(TryLockError::Error(error)) => {
-                return Err(stop(format!("`{}` cannot be locked: {error}", path.display())));
+                return Err(stop(format!("`{}` cannot be locked: {error} (stop: output-unusable)", path.display())));
             }
         }
         let mut sink = FileSink {
@@ -237,7 +241,7 @@ impl FileSink {
             self.latched("reading the output", read)?;
             if last != *b"\n" {
                 let fault = "does not end with a newline, so the first record would continue its last line; end it with \
-                             one, or name another file";
+                             one, or name another file (stop: output-unusable)";
                 return self.stop_if(Some(format!("`{}` {fault}", self.path.display())));
             }
         }
@@ -275,14 +279,14 @@ impl FileSink {
         if length_bytes < from {
             return Ok(Err(format!(
                 "`{path}` has `{length_bytes}` bytes, the last checkpoint left `{from}`: somebody shortened it; put the \
-                 missing lines back, or start the job anew with another `path`"
+                 missing lines back, or accept it as it is with `tidegate state repair` (stop: output-short)"
             )));
         }
         if length_bytes > to {
             return Ok(Err(format!(
                 "`{path}` has `{length_bytes}` bytes, the last checkpoint accounts for `{to}`: somebody else wrote to it, or \
                  the store is an older copy. If it is, put the newer store back; if not, what stands behind byte `{to}` is \
-                 not this job's: move it elsewhere and cut the file there"
+                 not this job's: `tidegate state repair` moves it aside (stop: output-foreign)"
             )));
         }
         let staging = self.staging.find(state.staged)?;
@@ -293,7 +297,8 @@ impl FileSink {
             None => {
                 return Ok(Err(format!(
                     "the staging file with the last `{}` bytes of `{path}` is missing or altered (it stands in the same \
-                     folder, its name begins with `{}`); put it back: without it committed lines are lost",
+                     folder, its name begins with `{}`); put it back: without it committed lines are lost \
+                     (stop: staging-gone)",
                     state.staged.bytes,
                     self.staging.prefix()
                 )));
@@ -302,7 +307,7 @@ impl FileSink {
         if !is_ours {
             return Ok(Err(format!(
                 "`{path}` holds other bytes behind byte `{from}` than the last checkpoint wrote; what stands there is not \
-                 this job's: move it elsewhere and cut the file to `{from}` bytes"
+                 this job's: `tidegate state repair` moves it aside (stop: output-foreign)"
             )));
         }
         Ok(Ok(staging))
@@ -322,29 +327,30 @@ impl FileSink {
     fn identity_fault(&self) -> Option<String> {
         let path = self.path.display();
         match self.path.metadata() {
-            Ok(metadata) if (metadata.dev(), metadata.ino()) != (self.device, self.inode) => {
-                Some(format!("`{path}` was replaced by another file while the job runs; put the first one back"))
-            }
+            Ok(metadata) if (metadata.dev(), metadata.ino()) != (self.device, self.inode) => Some(format!(
+                "`{path}` was replaced by another file while the job runs; put the first one back (stop: output-replaced)"
+            )),
             Ok(metadata) if metadata.len() != self.committed_bytes => Some(format!(
-                "`{path}` has `{}` bytes instead of `{}`: somebody else wrote to it; a file has one writer",
+                "`{path}` has `{}` bytes instead of `{}`: somebody else wrote to it; a file has one writer (stop: output-foreign)",
                 metadata.len(),
                 self.committed_bytes
             )),
             Ok(_) => None,
-            Err(error) => Some(format!("`{path}` is not there any more ({error}); put it back")),
+            Err(error) => Some(format!("`{path}` is not there any more ({error}); put it back (stop: output-gone)")),
         }
     }
 
     /// The state as this sink's own, for this very file.
     fn file_state(&mut self, state: &SinkState) -> Result<FileState, SinkError> {
         let SinkState::File { device, inode, committed_bytes, staged_bytes, staged_digest, .. } = state else {
-            let fault = "was a Kafka sink at the last checkpoint and is a file now; give the new sink another name";
+            let fault = "was a Kafka sink at the last checkpoint and is a file now; give the new sink another name (stop: job-changed)";
             return Err(SinkError::Stop { sink: self.name.clone(), what: fault.to_owned() });
         };
         if (*device, *inode) != (self.device, self.inode) {
             let fault = format!(
                 "`{}` is not the file that the last checkpoint wrote (device `{}` inode `{}` instead of `{device}` and \
-                 `{inode}`): it was replaced; put the first one back, or start the job anew with another `path`",
+                 `{inode}`): it was replaced; put the first one back, or accept this one with `tidegate state repair` \
+                 (stop: output-replaced)",
                 self.path.display(),
                 self.device,
                 self.inode
@@ -422,7 +428,7 @@ impl FileSink {
         self.latch = Some(Latched { what: format!("{what}: {cause}"), is_stop });
         let sink = self.name.clone();
         Err(if is_stop {
-            SinkError::Stop { sink, what: format!("{what}: {cause}") }
+            SinkError::Stop { sink, what: format!("{what}: {cause} (stop: disk-error)") }
         } else {
             SinkError::Failed { sink, what, cause: Some(Box::new(cause)) }
         })
@@ -433,9 +439,12 @@ fn open_failure(path: &Path, error: &io::Error, is_resumed: bool) -> String {
     let path = path.display();
     match error.kind() {
         ErrorKind::NotFound if is_resumed => format!(
-            "`{path}`, which the last checkpoint wrote, is gone; put it back, or start the job anew with another `path`"
+            "`{path}`, which the last checkpoint wrote, is gone; put it back, or begin a new file with `tidegate state repair` \
+             (stop: output-gone)"
         ),
-        ErrorKind::NotFound => format!("`{path}` cannot be made: its folder does not exist; make the folder"),
-        _ => format!("`{path}` cannot be opened for reading and writing: {error}"),
+        ErrorKind::NotFound => {
+            format!("`{path}` cannot be made: its folder does not exist; make the folder (stop: output-unusable)")
+        }
+        _ => format!("`{path}` cannot be opened for reading and writing: {error} (stop: output-unusable)"),
     }
 }

@@ -22,6 +22,7 @@ use std::time::Duration;
 mod identity;
 mod lines;
 mod listing;
+pub mod mend;
 
 /// How much a poll reads at most, in bytes: a few milliseconds' worth, whatever the lines look like.
 const POLL_BYTES_MAX: usize = 4 << 20;
@@ -30,13 +31,15 @@ const POLL_BYTES_MAX: usize = 4 << 20;
 const OPEN_FILES_MAX: usize = 64;
 
 /// What to do when a file is not the one that was read.
-const CHANGED_WAY_OUT: &str = "put the file back as it was, or run the job under another store to read everything anew";
+const CHANGED_WAY_OUT: &str = "put the file back as it was, or have `tidegate state repair` go on elsewhere in it";
 
 /// Lists the files of a pattern (a file, a folder, or a path with `*` and `?`) and notes what each is known by. Nothing but
 /// the first bytes is read.
 pub fn resolve(source: &str, pattern: &Path) -> Result<SourceState, SourceError> {
     let files = listing::list(pattern).map_err(|error| match error {
-        ListingError::Nothing(what) => SourceError::Changed { source_name: source.to_owned(), what },
+        ListingError::Nothing(what) => {
+            SourceError::Changed { source_name: source.to_owned(), what: format!("{what} (stop: nothing-to-read)") }
+        }
         ListingError::Unreadable { path, cause } => failed(source, "look at", &path.display().to_string(), cause),
     })?;
     let split = |path: PathBuf| -> Result<SplitState, SourceError> {
@@ -45,7 +48,10 @@ pub fn resolve(source: &str, pattern: &Path) -> Result<SourceState, SourceError>
             .map_err(|error| failed(source, "look at", &path.display().to_string(), error))?;
         let path = path.into_os_string().into_string().map_err(|path| SourceError::Changed {
             source_name: source.to_owned(),
-            what: format!("the name `{}` is not UTF-8; rename the file", path.to_string_lossy()),
+            what: format!(
+                "the name `{}` is not UTF-8; rename the file (stop: nothing-to-read)",
+                path.to_string_lossy()
+            ),
         })?;
         let identity = Identity::observe(&path).map_err(|error| failed(source, "open", &path, error))?;
         let position = identity.at(0);
@@ -70,7 +76,7 @@ pub fn compare(source: &str, pattern: &Path, state: &SourceState, is_finished: b
             source_name: source.to_owned(),
             what: format!(
                 "`{pattern}` names none of the files that the last checkpoint is about{first}; put `path` back, or start the \
-                 job under a new `name` or `store.path`"
+                 job under a new `name` or `store.path` (stop: job-changed)"
             ),
         });
     }
@@ -128,7 +134,8 @@ impl FileReader {
         for state in splits {
             let (identity, offset) = Identity::of(&state.position).ok_or_else(|| SourceError::Changed {
                 source_name: source.to_owned(),
-                what: "the store has positions in Kafka for this source, which now reads files; give the source another name"
+                what: "the store has positions in Kafka for this source, which now reads files; give the source another name \
+                       (stop: job-changed)"
                     .to_owned(),
             })?;
             reader.names.push(Arc::new(SplitName { topic: identity.path.clone(), partition: 0 }));
@@ -281,7 +288,10 @@ impl Reader for FileReader {
 }
 
 fn changed(source: &str, difference: &Difference) -> SourceError {
-    SourceError::Changed { source_name: source.to_owned(), what: format!("{difference}; {CHANGED_WAY_OUT}") }
+    SourceError::Changed {
+        source_name: source.to_owned(),
+        what: format!("{difference}; {CHANGED_WAY_OUT} (stop: file-changed)"),
+    }
 }
 
 /// A path that is wrong, or forbidden, stays so until a person mends it; anything else may pass.

@@ -5,6 +5,7 @@
 use super::format::FormatError;
 use super::format::rows::SnapshotKey;
 use crate::ids::{CheckpointId, PluginHash, ShardId};
+use crate::stops::Stop;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -183,6 +184,24 @@ impl StoreError {
             | StoreError::UnknownVersion { .. }
             | StoreError::OutOfOrder { .. } => FailureClass::Stop,
             StoreError::Latched { class, .. } => *class,
+        }
+    }
+
+    /// Which reason to stop for a person it is, where it is one.
+    pub fn stop(&self) -> Stop {
+        match self {
+            StoreError::Damaged { .. } | StoreError::DamagedSnapshot { .. } => Stop::StoreDamaged,
+            StoreError::ForeignJob { .. } => Stop::StoreOfAnotherJob,
+            StoreError::ForeignPlugin { .. } => Stop::OperatorChanged,
+            StoreError::UnknownVersion { .. } => Stop::StoreVersion,
+            StoreError::OutOfOrder { .. } => Stop::HostBug,
+            StoreError::Io { cause, .. } if cause.raw_os_error() == Some(libc::EIO) => Stop::DiskError,
+            StoreError::Missing { .. }
+            | StoreError::Locked { .. }
+            | StoreError::DiskFull { .. }
+            | StoreError::Io { .. }
+            | StoreError::Engine { .. }
+            | StoreError::Latched { .. } => Stop::StoreUnreachable,
         }
     }
 

@@ -8,6 +8,7 @@
 //! Durability: every transaction is redb's `Immediate` with two-phase commit, so what a call has returned survives a power
 //! cut, and a call that failed may have happened or not: the process ends and recovery looks.
 
+mod amend;
 mod artifacts;
 mod contents;
 mod create;
@@ -20,6 +21,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+pub use amend::Amendment;
 pub(super) use contents::{Contents, inspect_contents};
 pub use fold::Folded;
 pub use prepare::Preparing;

@@ -11,10 +11,12 @@ struct Door {
     folder: &'static str,
 }
 
-const DOORS: [Door; 3] = [
+const DOORS: [Door; 5] = [
     Door { library: "rdkafka", crates: &["rdkafka", "rdkafka_sys"], folder: "host/src/kafka" },
     Door { library: "wasmtime", crates: &["wasmtime"], folder: "host/src/plugin" },
     Door { library: "redb", crates: &["redb"], folder: "host/src/state" },
+    Door { library: "kafka-protocol", crates: &["kafka_protocol"], folder: "host/src/kafka/wire" },
+    Door { library: "OpenSSL", crates: &["openssl"], folder: "host/src/kafka/wire" },
 ];
 
 /// Where the doors hold: the product. The tests judge with clients of their own.
@@ -161,6 +163,8 @@ mod tests {
         assert_eq!(door(&Source::new("host/src/state.rs", "use redb::Database;")), []);
         assert_eq!(door(&Source::new("host/src/stateful.rs", "use redb::Database;")).len(), 1);
         assert_eq!(door(&Source::new("tests/src/judge.rs", "use rdkafka::Offset;")), []);
+        assert_eq!(door(&Source::new("host/src/kafka/wire/stream.rs", "use openssl::ssl;")), []);
+        assert_eq!(door(&Source::new("host/src/kafka/look.rs", "use kafka_protocol::messages;")).len(), 1);
     }
 
     #[test]

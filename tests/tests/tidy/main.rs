@@ -6,6 +6,7 @@
 mod doors;
 mod shape;
 mod source;
+mod stops;
 mod unsafety;
 mod words;
 
@@ -54,6 +55,7 @@ fn the_repository_is_tidy() {
         complaints.extend(sources.iter().flat_map(rule));
     }
     complaints.extend(shape::orphans(&sources));
+    complaints.extend(stops::named(&sources));
     complaints.extend(shape::cases(&cases));
     let list: Vec<String> = complaints.iter().map(|it| format!("{}: {}", it.place, it.advice)).collect();
     assert!(list.is_empty(), "{} complaints:\n{}", list.len(), list.join("\n"));

@@ -184,6 +184,11 @@ pub(super) fn digest(file: &File, offset_bytes: u64, length_bytes: u64) -> io::R
     Ok(Staged { bytes: length_bytes, digest: digest.digest() })
 }
 
+/// Copies a part of a file to the beginning of another.
+pub(super) fn copy_part(from: &File, offset_bytes: u64, length_bytes: u64, to: &File) -> io::Result<()> {
+    each_piece(from, offset_bytes, length_bytes, |at, piece| to.write_all_at(piece, at))
+}
+
 /// Reads a part of a file in pieces; `visit` gets each with its offset in the part.
 fn each_piece(
     file: &File,

@@ -148,28 +148,28 @@ impl Identity {
             let Some(info) = self.infos.iter().find(|info| info.name == *topic) else {
                 return Err(self.changed(format!(
                     "the checkpoint has a position in topic `{topic}`, which the job file does not name any more; name \
-                     it again, or start with a new store"
+                     it again, or start with a new store (stop: job-changed)"
                 )));
             };
             if split.cluster_id != self.cluster_id {
                 return Err(self.changed(format!(
                     "the positions in topic `{topic}` are of cluster `{}`, but the brokers belong to cluster `{}`; \
-                     correct the connection, or start with a new store",
+                     correct the connection, or start with a new store (stop: cluster-changed)",
                     split.cluster_id, self.cluster_id
                 )));
             }
             if split.topic_id != info.id {
                 return Err(self.changed(format!(
                     "topic `{topic}` was deleted and made again: the positions are of topic id `{}`, it is `{}` now, \
-                     so offset `{}` of partition {} means another record; the last checkpoint is intact: start with a \
-                     new store to read the new topic",
+                     so offset `{}` of partition {} means another record; the last checkpoint is intact: \
+                     `tidegate state repair` goes on in the new topic (stop: topic-recreated)",
                     split.topic_id, info.id, split.offset, split.name.partition
                 )));
             }
             if split.name.partition as usize >= info.leaders.len() {
                 return Err(self.changed(format!(
-                    "topic `{topic}` has {} partitions, but the checkpoint has a position in partition {}; start with a \
-                     new store",
+                    "topic `{topic}` has {} partitions, but the checkpoint has a position in partition {}; \
+                     `tidegate state repair` leaves it out (stop: partitions-gone)",
                     info.leaders.len(),
                     split.name.partition
                 )));

@@ -127,7 +127,7 @@ impl KafkaReader {
                 what: format!(
                     "topic `{}` partition {} cannot be read on at offset `{}`: {detail}; its records were deleted \
                      (retention) or its log was cut, and going on elsewhere would lose or repeat records; the last \
-                     checkpoint is intact: to accept the gap, start the job with a new store and `start`",
+                     checkpoint is intact: to accept the gap, `tidegate state repair`, or a new store and `start` (stop: offsets-gone)",
                     split.name.topic, split.name.partition, split.offset
                 ),
             },
@@ -233,7 +233,9 @@ impl Reader for KafkaReader {
 /// An error of the cluster as a source's: what repeating cannot heal, a person must look at.
 fn refused(source: &str, error: KafkaError) -> SourceError {
     match error.class() {
-        Class::Fatal => SourceError::Changed { source_name: source.to_owned(), what: error.to_string() },
+        Class::Fatal => {
+            SourceError::Changed { source_name: source.to_owned(), what: format!("{error} (stop: kafka-refused)") }
+        }
         Class::Retry | Class::Unknown => SourceError::Failed {
             source_name: source.to_owned(),
             what: "the Kafka cluster does not serve the source".to_owned(),

@@ -48,7 +48,7 @@ impl Split {
                 source_name: source.to_owned(),
                 what:
                     "the checkpoint holds positions in files, but the job file names topics; give the source its old \
-                       kind back, or another name"
+                       kind back, or another name (stop: job-changed)"
                         .to_owned(),
             });
         };

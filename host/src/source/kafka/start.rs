@@ -74,7 +74,7 @@ fn group_start(
             source_name: source.name.clone(),
             what: format!(
                 "group `{group}` has no committed offset for any partition of the source's topics (they may have \
-                 expired); correct `group`, or choose another `start`"
+                 expired); correct `group`, or choose another `start` (stop: group-empty)"
             ),
         });
     }
