@@ -193,22 +193,8 @@ impl Starting {
                     _ => None,
                 });
             }
-            Action::SettlePrepared { is_marked, .. } => {
-                let ends = self.prepared.as_ref().expect("it was prepared").ends;
-                let partitions = &shared.broker.partitions;
-                let written = (0..SINK_PARTITIONS).filter(|partition| ends[*partition] > 0);
-                let open = written.clone().filter(|at| partitions[*at].stable() < ends[*at]).count();
-                let is_marker_settled = partitions[MARKER].stable() == partitions[MARKER].log.len();
-                let is_nowhere = open == written.count() && !is_marked;
-                let is_everywhere = open == 0 && (is_marked || is_marker_settled);
-                return self.await_decided(is_nowhere || is_everywhere, shared);
-            }
-            Action::Settle => {
-                let partitions = &shared.broker.partitions;
-                let ends = *self.ends.get_or_insert_with(|| std::array::from_fn(|at| partitions[at].log.len()));
-                let is_stable = partitions.iter().zip(ends).all(|(partition, end)| partition.stable() >= end);
-                return self.await_decided(is_stable, shared);
-            }
+            Action::SettlePrepared { is_marked, .. } => return self.settle_prepared(is_marked, shared),
+            Action::Settle => return self.settle(shared),
             Action::Tell(decision) => {
                 shared.coverage.decision(&decision);
                 if let Decision::RollBack { forget, .. } | Decision::Start { forget: Some(forget), .. } = decision {
@@ -269,6 +255,26 @@ impl Starting {
                 Some(Fact::Done)
             }
         })
+    }
+
+    /// Waits until what is prepared is decided everywhere or nowhere.
+    fn settle_prepared(&mut self, is_marked: bool, shared: &Shared) -> Result<Option<Fact>, Death> {
+        let ends = self.prepared.as_ref().expect("it was prepared").ends;
+        let partitions = &shared.broker.partitions;
+        let written = (0..SINK_PARTITIONS).filter(|partition| ends[*partition] > 0);
+        let open = written.clone().filter(|at| partitions[*at].stable() < ends[*at]).count();
+        let is_marker_settled = partitions[MARKER].stable() == partitions[MARKER].log.len();
+        let is_nowhere = open == written.count() && !is_marked;
+        let is_everywhere = open == 0 && (is_marked || is_marker_settled);
+        self.await_decided(is_nowhere || is_everywhere, shared)
+    }
+
+    /// Waits until everything that was open before this life is decided.
+    fn settle(&mut self, shared: &Shared) -> Result<Option<Fact>, Death> {
+        let partitions = &shared.broker.partitions;
+        let ends = *self.ends.get_or_insert_with(|| std::array::from_fn(|at| partitions[at].log.len()));
+        let is_stable = partitions.iter().zip(ends).all(|(partition, end)| partition.stable() >= end);
+        self.await_decided(is_stable, shared)
     }
 
     /// Waits for a decision, but not for ever.
