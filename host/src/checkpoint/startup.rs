@@ -1,6 +1,6 @@
 //! The order of a start, as a pure state machine: facts go in, the next action comes out.
 //!
-//! Look at the marker, settle what it names, and only then fence; wait until what an earlier life left open is decided; look again, and only then
+//! Look at the marker, settle what is prepared, and only then fence; wait until what an earlier life left open is decided; look again, and only then
 //! act. After that the table of [`super::recovery`] says which of four roads is taken, and [`road`] what its steps are. A
 //! step that fails ends the process: there is no fact for it, the next start begins from the top. No I/O, no clock, no log.
 //! Next rooms: `recovery` (the table), [`crate::start`] (the shell that acts).
@@ -24,10 +24,15 @@ pub enum Fact {
 pub enum Action {
     /// Read the marker, fencing nobody.
     Look,
-    /// The marker names the prepared checkpoint: wait until it is committed in every partition that it wrote. A partition
-    /// that missed its control record (KAFKA-20734) still holds it open, and the initialisation would lose it for good where
-    /// a delayed request has begun another transaction there.
-    SettlePrepared(CheckpointId),
+    /// Wait until the prepared checkpoint is decided in every partition that it wrote and in the marker's, or in none of
+    /// them. A partition that missed its control record (KAFKA-20734) still holds it open, and the initialisation would
+    /// abort that part for good where a delayed request has begun another transaction in that partition.
+    SettlePrepared {
+        /// The prepared checkpoint.
+        id: CheckpointId,
+        /// Whether the marker names it.
+        is_marked: bool,
+    },
     /// Take the transactional id over: fences whoever had it and ends what that one left open.
     Initialise,
     /// Wait until everything that was open before this life is decided, in the sinks' topics and the marker's.
@@ -119,9 +124,10 @@ impl Startup {
                 self.seen = marker;
                 match recovery::decide(&self.facts, Verdict::Marker(marker)) {
                     Decision::Stop(conflict) => Action::Stop(conflict),
-                    Decision::Promote(id) => {
+                    decision if let Some(prepared) = self.facts.prepared => {
                         self.phase = Phase::SettlingPrepared;
-                        Action::SettlePrepared(id)
+                        let is_marked = decision == Decision::Promote(prepared.id);
+                        Action::SettlePrepared { id: prepared.id, is_marked }
                     }
                     _ => self.enter(Phase::Initialising),
                 }
@@ -264,7 +270,7 @@ mod tests {
             Action::Record(seven),
             Action::Run(GoOn { from: seven, next }),
         ];
-        assert_eq!(promoted[5..], expected);
+        assert_eq!(promoted[6..], expected);
         let rolled_back = walk(facts(Some(4), Some(7)), Some(marker(4)), Some(marker(4)));
         let expected = [
             Action::DiscardStaging(seven),
@@ -272,13 +278,17 @@ mod tests {
             Action::OpenSinks(Some(four)),
             Action::Run(GoOn { from: four, next }),
         ];
-        assert_eq!(rolled_back[5..], expected);
+        assert_eq!(rolled_back[6..], expected);
     }
 
     #[test]
-    fn what_the_marker_names_is_settled_before_the_initialisation_could_abort_it() {
-        let actions = walk(facts(Some(4), Some(7)), Some(marker(7)), Some(marker(7)));
-        assert_eq!(actions[..3], [Action::Look, Action::SettlePrepared(CheckpointId(7)), Action::Initialise]);
+    fn what_is_prepared_is_settled_before_the_initialisation_could_abort_it() {
+        for (seen, is_marked) in [(4, false), (7, true)] {
+            let actions = walk(facts(Some(4), Some(7)), Some(marker(seen)), Some(marker(7)));
+            let settle = Action::SettlePrepared { id: CheckpointId(7), is_marked };
+            assert_eq!(actions[..3], [Action::Look, settle, Action::Initialise]);
+        }
+        assert_eq!(walk(facts(Some(4), None), Some(marker(4)), Some(marker(4)))[1], Action::Initialise);
     }
 
     #[test]

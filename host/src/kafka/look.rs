@@ -25,7 +25,7 @@ pub(super) const QUESTION: Duration = Duration::from_secs(3);
 /// How long to wait after a question without an answer.
 const PAUSE_UNANSWERED: Duration = Duration::from_millis(50);
 /// Answers that say "undecided" for this long mean that nobody is about to decide.
-const UNDECIDED_MAX: Duration = Duration::from_secs(10);
+pub(super) const UNDECIDED_MAX: Duration = Duration::from_secs(10);
 /// The pauses between questions about a transaction that is about to be decided, usually within 3 ms.
 const PAUSE_UNDECIDED_MIN: Duration = Duration::from_micros(250);
 const PAUSE_UNDECIDED_MAX: Duration = Duration::from_millis(50);
@@ -110,24 +110,12 @@ impl Look {
 
     /// The end of each partition, open transactions included, in the order asked. Asks again until `at_most` is over.
     pub fn ends(&self, places: &[TopicPartition], at_most: Duration) -> Result<Vec<PartitionEnd>, KafkaError> {
-        let deadline = Instant::now() + at_most;
-        if places.is_empty() {
-            return Ok(Vec::new());
-        }
-        loop {
-            match ask(&self.everything, places) {
-                Ok(ends) => {
-                    let with_place = |(place, end_offset): (&TopicPartition, i64)| PartitionEnd {
-                        topic: place.topic.clone(),
-                        partition: place.partition,
-                        end_offset,
-                    };
-                    return Ok(places.iter().zip(ends).map(with_place).collect());
-                }
-                Err(error) if Instant::now() > deadline => return Err(error),
-                Err(_) => thread::sleep(PAUSE_UNANSWERED),
-            }
-        }
+        ask_patiently(&self.everything, places, at_most)
+    }
+
+    /// The last stable offset of each partition, in the order asked. Asks again until `at_most` is over.
+    pub fn stable(&self, places: &[TopicPartition], at_most: Duration) -> Result<Vec<PartitionEnd>, KafkaError> {
+        ask_patiently(&self.committed, places, at_most)
     }
 
     /// Waits until the last stable offset of each partition has reached what is needed. Where brokers do not answer,
@@ -204,6 +192,32 @@ impl Look {
         let doing = format!("reading undecided markers in topic `{}`", place.topic);
         let topic = Topic::new(&self.everything, &place.topic)?;
         tail::last_value_from(&topic, place.key.as_bytes(), range, &doing, Instant::now() + at_most)
+    }
+}
+
+/// Questions for the ends of partitions until there is an answer.
+fn ask_patiently(
+    client: &Client,
+    places: &[TopicPartition],
+    at_most: Duration,
+) -> Result<Vec<PartitionEnd>, KafkaError> {
+    let deadline = Instant::now() + at_most;
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
+    loop {
+        match ask(client, places) {
+            Ok(ends) => {
+                let with_place = |(place, end_offset): (&TopicPartition, i64)| PartitionEnd {
+                    topic: place.topic.clone(),
+                    partition: place.partition,
+                    end_offset,
+                };
+                return Ok(places.iter().zip(ends).map(with_place).collect());
+            }
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => thread::sleep(PAUSE_UNANSWERED),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::admin::{KafkaAdmin, TopicInfo};
 use super::error::{Class, KafkaError};
-use super::look::{Confirmation, Look, Patience};
+use super::look::{Confirmation, Look, Patience, UNDECIDED_MAX};
 use super::marker::{self, MarkerPlace};
 use super::partitions::TopicPartition;
 use super::transaction::{
@@ -238,30 +238,30 @@ impl OutputLook {
         read_marker(&self.look, &self.place)
     }
 
-    /// Waits until a checkpoint that the marker names is committed in every partition that it wrote up to these ends. Fences
-    /// nobody: to initialise before would lose what is still open where a delayed request began another transaction.
-    pub fn settle_prepared(&self, id: CheckpointId, ends: &[PartitionEnd]) -> Result<(), JobError> {
-        let mut needed = ends.to_vec();
-        for end in &mut needed {
-            end.end_offset += 1;
-        }
+    /// Waits until a prepared checkpoint is decided in every partition that it wrote up to these ends and in the marker's, or
+    /// in none. Fences nobody: to initialise before could abort what is still open of a checkpoint that was committed.
+    pub fn settle_prepared(&self, id: CheckpointId, is_marked: bool, ends: &[PartitionEnd]) -> Result<(), JobError> {
+        let marker = TopicPartition { topic: self.place.topic.clone(), partition: 0 };
+        let place = |end: &PartitionEnd| TopicPartition { topic: end.topic.clone(), partition: end.partition };
+        let places: Vec<TopicPartition> = ends.iter().map(place).chain([marker.clone()]).collect();
         let began = Instant::now();
-        let patience = &mut |_: &KafkaError| {
-            if began.elapsed() > INIT_MAX { Patience::GiveUp } else { Patience::Wait }
-        };
-        match self.look.confirm(&needed, patience) {
-            Confirmation::Decided => Ok(()),
-            Confirmation::NoAnswer(error) => Err(error.into()),
-            Confirmation::Undecided(behind) => {
-                let open: Vec<String> = behind.iter().map(ToString::to_string).collect();
-                Err(JobError::Stop(format!(
-                    "checkpoint `{id}` was committed (marker topic `{}` says so), but a part of it is still open: {}. \
-                     Nothing was fenced or changed. It must be committed there, never aborted, and soon: before the broker's \
-                     transaction time-out passes, and before this job is started again",
-                    self.place.topic,
-                    open.join(", ")
-                )))
+        loop {
+            let mut stable = self.look.stable(&places, INIT_MAX)?;
+            let marker_stable = stable.pop().expect("the marker's partition was asked for last").end_offset;
+            let is_open = |(end, stable): &(&PartitionEnd, &PartitionEnd)| stable.end_offset < end.end_offset;
+            let open: Vec<&PartitionEnd> = ends.iter().zip(&stable).filter(is_open).map(|(end, _)| end).collect();
+            let is_nowhere = open.len() == ends.len() && !is_marked;
+            if is_nowhere {
+                return Ok(());
             }
+            let marker_end = self.look.ends(std::slice::from_ref(&marker), INIT_MAX)?[0].end_offset;
+            if open.is_empty() && (is_marked || marker_stable == marker_end) {
+                return Ok(());
+            }
+            if began.elapsed() > UNDECIDED_MAX {
+                return Err(JobError::Stop(half_decided(id, is_marked, &open, &self.place.topic)));
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -308,6 +308,22 @@ fn confirm(unconfirmed: Unconfirmed, id: CheckpointId, alive: &mut dyn FnMut()) 
         )),
         error => job_error(error),
     })
+}
+
+/// What a person has to know of a checkpoint that is decided in a part of its partitions.
+fn half_decided(id: CheckpointId, is_marked: bool, open: &[&PartitionEnd], marker_topic: &str) -> String {
+    let mut places: Vec<String> =
+        open.iter().map(|end| format!("`{}` partition `{}`", end.topic, end.partition)).collect();
+    if !is_marked {
+        places.push(format!("marker topic `{marker_topic}`"));
+    }
+    let what = if is_marked { "was committed (the marker says so)" } else { "is decided in some partitions" };
+    format!(
+        "checkpoint `{id}` {what}, but a part of it is still open: {}. Nothing was fenced or changed. It must be ended there \
+         as it was ended elsewhere, before the broker's transaction time-out passes and before this job is started again; \
+         `kafka-transactions` can only abort, and would lose records of a committed checkpoint",
+        places.join(", ")
+    )
 }
 
 /// The marker's topic, made if it is not there. Two instances may make it at the same time.

@@ -1,6 +1,6 @@
 //! A model of a Kafka cluster as a transactional producer meets it: one coordinator, the sink's partitions, the marker's.
 //!
-//! What it keeps of the real one: EndTxn is answered when the intent is logged, before any partition has its control record;
+//! What it keeps of the real one: `EndTxn` is answered when the intent is logged, before any partition has its control record;
 //! each partition's control record is written by itself, later, or is lost for good (KAFKA-20734); records that miss theirs
 //! stay open in the partition, and the next control record of the same producer decides them too; a new epoch fences; a
 //! transaction that is open for too long is aborted with a new epoch; a partition takes a record only from a producer whose

@@ -224,7 +224,7 @@ impl Coverage {
             Action::Apply(_) => 12,
             Action::Record(_) => 13,
             Action::Run(_) => 14,
-            Action::SettlePrepared(_) => 15,
+            Action::SettlePrepared { .. } => 15,
             Action::Stop(_) => return,
         }] += 1;
     }

@@ -10,7 +10,7 @@ use super::judge::Rule;
 use super::possible;
 use super::shared::{Shape, Stop, Volume};
 use super::store::{Store, attempt_id};
-use super::world::World;
+use super::world::{Course, Rivals, World};
 use tidegate::checkpoint::recovery::Conflict;
 
 /// A fault for a rare moment, and what brings a run there.
@@ -120,7 +120,7 @@ impl World {
                 if self.processes.len() > 2 || self.processes[at].is_detached || self.is_beyond_repair {
                     return false;
                 }
-                self.rivals = true;
+                self.rivals = self.rivals.max(Rivals::Zombies);
                 self.processes[at].is_detached = true;
                 self.processes[at].is_frozen = true;
             }
@@ -165,13 +165,13 @@ impl World {
             return false;
         }
         let store = if fault == Fault::CopyStarted {
-            self.copies = true;
+            self.rivals = Rivals::Copies;
             self.shared.judge.numbers_begin_anew();
             self.shared.volumes[volume].store.clone()
         } else {
             Store::new(self.shared.volumes.len() as u32 + 1)
         };
-        self.rivals = true;
+        self.rivals = self.rivals.max(Rivals::Stores);
         self.shared.volumes.push(Volume::new(store));
         true
     }
@@ -188,7 +188,7 @@ impl World {
 
     /// What only a person can put right, who knows more than the runbook.
     fn ruin(&mut self, fault: Fault) -> bool {
-        if self.is_beyond_repair || self.rivals {
+        if self.is_beyond_repair || self.rivals > Rivals::None {
             return false;
         }
         match fault {
@@ -211,11 +211,11 @@ impl World {
         match stop {
             Stop::Undecided => self.repair(),
             Stop::Disk => {}
-            Stop::OtherMarker if self.rivals => {}
+            Stop::OtherMarker if self.rivals > Rivals::None => {}
             // A lost control record, and then the time-out of a transaction that a delayed request began: it aborted what
             // was committed. The product sees the contradiction, and what is where must be looked at.
-            Stop::OtherMarker if self.has_phantom => self.is_over = true,
-            Stop::Conflict(Conflict::ForeignStore { .. }) if self.rivals => {
+            Stop::OtherMarker if self.has_phantom => self.course = Course::Over,
+            Stop::Conflict(Conflict::ForeignStore { .. }) if self.rivals >= Rivals::Stores => {
                 self.shared.volumes[volume].is_retired = true;
             }
             Stop::Conflict(Conflict::StoreBehind { .. } | Conflict::UnknownAttempt { .. }) | Stop::File
@@ -224,10 +224,14 @@ impl World {
                 let known = &mut self.shared.volumes[volume];
                 known.store = known.newer.take().expect("the guard looked");
             }
-            Stop::Conflict(Conflict::StoreBehind { .. } | Conflict::UnknownAttempt { .. }) if self.copies => {
+            Stop::Conflict(Conflict::StoreBehind { .. } | Conflict::UnknownAttempt { .. })
+                if self.rivals == Rivals::Copies =>
+            {
                 self.shared.volumes[volume].is_retired = true;
             }
-            Stop::Conflict(_) | Stop::OtherMarker | Stop::Source | Stop::Decider if is_ruined => self.is_over = true,
+            Stop::Conflict(_) | Stop::OtherMarker | Stop::Source | Stop::Decider if is_ruined => {
+                self.course = Course::Over;
+            }
             _ => {
                 let stop = stop.clone();
                 self.shared.judge.complain(Rule::NeedlessStop, || format!("{stop:?} on volume {volume}"));
@@ -249,22 +253,24 @@ impl World {
         let marked = |payload| if let Payload::Marker(marker) = payload { Some(marker) } else { None };
         let row = |payload| if let Payload::Row(row) = payload { Some(row.tag) } else { None };
         let open_marker = broker.partitions[MARKER].of_fate(Fate::Open).filter_map(marked).last();
-        let is_commit = match open_marker {
+        let is_commit = if let Some(marker) = open_marker {
             // The marker's own partition hangs, too: PREPARED is durable then, and what became of the rest of its
             // checkpoint says what becomes of it. If all of it hangs, to commit is right for everybody who may wait.
-            Some(marker) => {
-                let is_of_it = |tag: (u32, u64)| (attempt_id(tag.0), tag.1) == (marker.attempt, marker.id.0);
-                let mut aborted = broker.partitions[..MARKER].iter().flat_map(|known| known.of_fate(Fate::Aborted));
-                !aborted.any(|payload| row(payload).is_some_and(is_of_it))
-            }
-            None => {
-                let open = hanging.iter().flat_map(|at| broker.partitions[*at].of_fate(Fate::Open)).find_map(row);
-                open.zip(broker.marker(false))
-                    .is_some_and(|(tag, marker)| (attempt_id(tag.0), tag.1) == (marker.attempt, marker.id.0))
-            }
+            let is_of_it = |tag: (u32, u64)| (attempt_id(tag.0), tag.1) == (marker.attempt, marker.id.0);
+            let mut aborted = broker.partitions[..MARKER].iter().flat_map(|known| known.of_fate(Fate::Aborted));
+            !aborted.any(|payload| row(payload).is_some_and(is_of_it))
+        } else {
+            let open = hanging.iter().flat_map(|at| broker.partitions[*at].of_fate(Fate::Open)).find_map(row);
+            open.zip(broker.marker(false))
+                .is_some_and(|(tag, marker)| (attempt_id(tag.0), tag.1) == (marker.attempt, marker.id.0))
         };
-        // What is open while the coordinator has a transaction may be that one, unless the marker names it.
-        if !is_at_rest && !(is_commit && open_marker.is_none()) {
+        // What is open while the coordinator has a transaction may be that one, unless a part of it was committed before.
+        let is_seen = open_marker.is_none_or(|marker| {
+            let is_of_it = |tag: (u32, u64)| (attempt_id(tag.0), tag.1) == (marker.attempt, marker.id.0);
+            let mut committed = broker.partitions[..MARKER].iter().flat_map(|known| known.of_fate(Fate::Committed));
+            committed.any(|payload| row(payload).is_some_and(is_of_it))
+        });
+        if !(is_at_rest || is_commit && is_seen) {
             return;
         }
         for partition in &hanging {

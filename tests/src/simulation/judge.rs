@@ -296,8 +296,7 @@ impl Judge {
         for row in sinks.iter().flatten() {
             let group = row.group as usize;
             match row.kind {
-                Kind::Record => {}
-                Kind::Line { is_late: true } => {}
+                Kind::Record | Kind::Line { is_late: true } => {}
                 Kind::Line { is_late: false } => {
                     if closed[group][row.window()] {
                         self.complain(Rule::WindowWrong, || format!("a record of group {group} behind its window"));

@@ -3,7 +3,7 @@
 //! The order of a start is the product's `startup.rs`; here is what the thin shell below it does. Next rooms: `job`,
 //! `world`, which kills, freezes and starts processes.
 
-use super::broker::PARTITIONS;
+use super::broker::{MARKER, PARTITIONS, SINK_PARTITIONS};
 use super::coverage::Moment;
 use super::job::{Ended, Job};
 use super::output::{Output, UNDECIDED_MAX_MS};
@@ -145,7 +145,7 @@ impl Starting {
         }
         match self.action {
             Action::Look => Moment::Look,
-            Action::SettlePrepared(_) => Moment::SettlePrepared,
+            Action::SettlePrepared { .. } => Moment::SettlePrepared,
             Action::Initialise => Moment::Initialise,
             Action::Settle => Moment::Settle,
             Action::ReadMarker => Moment::ReadMarker,
@@ -180,7 +180,7 @@ impl Starting {
     /// Does the action, or a part of it; `None`: nothing can be done now.
     fn perform(&mut self, attempt: u32, volume: Option<usize>, shared: &mut Shared) -> Result<Option<Fact>, Death> {
         match self.action.clone() {
-            Action::Look | Action::SettlePrepared(_) | Action::ReadMarker | Action::Settle if shared.is_away() => {
+            Action::Look | Action::SettlePrepared { .. } | Action::ReadMarker | Action::Settle if shared.is_away() => {
                 return Ok(None);
             }
             Action::Look | Action::ReadMarker => {
@@ -193,16 +193,8 @@ impl Starting {
                     _ => None,
                 });
             }
-            Action::SettlePrepared(_) => {
-                let ends = self.prepared.as_ref().expect("it was prepared").ends;
-                let needed = [ends[0], ends[1], 0].map(|end| if end > 0 { end + 1 } else { 0 });
-                return self.await_stable(needed, shared);
-            }
-            Action::Settle => {
-                let partitions = &shared.broker.partitions;
-                let ends = *self.ends.get_or_insert_with(|| std::array::from_fn(|at| partitions[at].log.len()));
-                return self.await_stable(ends, shared);
-            }
+            Action::SettlePrepared { is_marked, .. } => return self.settle_prepared(is_marked, shared),
+            Action::Settle => return self.settle(shared),
             Action::Tell(decision) => {
                 shared.coverage.decision(&decision);
                 if let Decision::RollBack { forget, .. } | Decision::Start { forget: Some(forget), .. } = decision {
@@ -265,9 +257,29 @@ impl Starting {
         })
     }
 
-    /// Waits until partitions are stable so far.
-    fn await_stable(&mut self, needed: [usize; PARTITIONS], shared: &mut Shared) -> Result<Option<Fact>, Death> {
-        if shared.broker.partitions.iter().zip(needed).all(|(partition, end)| partition.stable() >= end) {
+    /// Waits until what is prepared is decided everywhere or nowhere.
+    fn settle_prepared(&mut self, is_marked: bool, shared: &Shared) -> Result<Option<Fact>, Death> {
+        let ends = self.prepared.as_ref().expect("it was prepared").ends;
+        let partitions = &shared.broker.partitions;
+        let written = (0..SINK_PARTITIONS).filter(|partition| ends[*partition] > 0);
+        let open = written.clone().filter(|at| partitions[*at].stable() < ends[*at]).count();
+        let is_marker_settled = partitions[MARKER].stable() == partitions[MARKER].log.len();
+        let is_nowhere = open == written.count() && !is_marked;
+        let is_everywhere = open == 0 && (is_marked || is_marker_settled);
+        self.await_decided(is_nowhere || is_everywhere, shared)
+    }
+
+    /// Waits until everything that was open before this life is decided.
+    fn settle(&mut self, shared: &Shared) -> Result<Option<Fact>, Death> {
+        let partitions = &shared.broker.partitions;
+        let ends = *self.ends.get_or_insert_with(|| std::array::from_fn(|at| partitions[at].log.len()));
+        let is_stable = partitions.iter().zip(ends).all(|(partition, end)| partition.stable() >= end);
+        self.await_decided(is_stable, shared)
+    }
+
+    /// Waits for a decision, but not for ever.
+    fn await_decided(&mut self, is_decided: bool, shared: &Shared) -> Result<Option<Fact>, Death> {
+        if is_decided {
             self.undecided_since_ms = None;
             return Ok(Some(Fact::Done));
         }

@@ -121,7 +121,7 @@ pub(super) enum Step {
 
 /// A stage on a worker.
 pub(super) struct Stage {
-    stage: usize,
+    place: usize,
     pub(super) shards: Vec<Shard>,
     alignment: Alignment,
     /// Its first lane, and how many there are.
@@ -136,7 +136,7 @@ impl Stage {
     pub(super) fn new(stage: usize, shards: Vec<Shard>, lanes: (usize, usize), sender: Sender) -> Stage {
         let watermark = shards.iter().map(|shard| shard.advanced).min().unwrap_or(Watermark::START);
         Stage {
-            stage,
+            place: stage,
             shards,
             alignment: Alignment::new(lanes.1),
             lanes,
@@ -219,12 +219,12 @@ impl Stage {
 
     fn process(&mut self, row: Row, shared: &mut Shared) {
         let number =
-            if self.stage == 0 { shared.shape.key_shard(row.key) } else { shared.shape.group_shard(row.group) };
+            if self.place == 0 { shared.shape.key_shard(row.key) } else { shared.shape.group_shard(row.group) };
         let local = number / WORKERS;
         let shard = &mut self.shards[local];
         let watermark = shard.watermarks.watermark();
         let mut out = row;
-        if self.stage == 0 {
+        if self.place == 0 {
             shard.memory.pages[row.key as usize] += 1;
             shard.memory.global += 1;
             out.number = shard.memory.pages[row.key as usize] as u32;
@@ -264,7 +264,7 @@ impl Stage {
         let shard = &mut self.shards[local];
         let watermark = shard.watermarks.watermark();
         // One window a call: a million of them would not come in one return.
-        if self.stage == 1
+        if self.place == 1
             && let Some(window) = shard.first_window().filter(|window| window_end(*window) <= watermark.0)
         {
             let counts = std::mem::take(&mut shard.memory.pages[window]);
@@ -277,7 +277,7 @@ impl Stage {
                     .push(0, Row { kind, split: 0, offset: 0, timestamp, key: 0, group, number: 0, tag: (0, 0) });
             }
         }
-        shard.next_advance = if self.stage == 1 { shard.wanted() } else { NOTHING };
+        shard.next_advance = if self.place == 1 { shard.wanted() } else { NOTHING };
         let wants_more = shard.next_advance.is_some_and(|next| next <= watermark.0 && next != i64::MAX);
         if wants_more {
             self.due.insert(0, local);
@@ -294,7 +294,7 @@ impl Stage {
     }
 
     fn capture(&mut self, id: CheckpointId) -> Step {
-        let stage = self.stage;
+        let stage = self.place;
         let shards = self.shards.iter_mut().map(|shard| (shard.part(stage), shard.capture(), shard.memory)).collect();
         Step::Captured(Captured { id, shards })
     }

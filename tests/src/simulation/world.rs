@@ -27,18 +27,36 @@ pub(super) struct World {
     pub(super) processes: Vec<Process>,
     /// A fault after which only a person can say how to go on.
     pub(super) is_beyond_repair: bool,
-    pub(super) is_over: bool,
-    pub(super) is_finished: bool,
-    /// Two processes may have been there at once.
-    pub(super) rivals: bool,
+    pub(super) course: Course,
+    pub(super) rivals: Rivals,
     /// A delayed request began a transaction that nobody will end but its time-out.
     pub(super) has_phantom: bool,
     is_starved: bool,
-    /// Two of them may have had copies of one store.
-    pub(super) copies: bool,
     steps: u32,
     /// The input goes on no earlier.
     input_at_ms: u64,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Course {
+    GoingOn,
+    /// Only somebody who knows more than the runbook can go on.
+    Over,
+    /// The job read all of its input.
+    Finished,
+}
+
+/// Which processes may have been there at once, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rivals {
+    None,
+    /// One that lost its volume to a successor.
+    Zombies,
+    /// Two with stores of their own.
+    Stores,
+    /// Two with copies of one store.
+    Copies,
 }
 
 /// What a run came to.
@@ -88,12 +106,10 @@ impl World {
             shared,
             processes: Vec::new(),
             is_beyond_repair: false,
-            is_over: false,
-            is_finished: false,
-            rivals: false,
+            course: Course::GoingOn,
+            rivals: Rivals::None,
             has_phantom: false,
             is_starved: false,
-            copies: false,
             steps: 0,
             input_at_ms: 0,
         }
@@ -113,7 +129,7 @@ impl World {
         }
         self.shared.note(|| format!("{shape:?}"));
         let mut quiet_steps = 0;
-        while !self.is_over && self.shared.judge.complaint.is_none() {
+        while self.course == Course::GoingOn && self.shared.judge.complaint.is_none() {
             self.steps += 1;
             self.shared.clock_ms += 1;
             if self.steps > FAULTY_STEPS {
@@ -130,7 +146,7 @@ impl World {
         }
         if self.shared.judge.complaint.is_none() {
             let shared = &mut self.shared;
-            let is_whole = self.is_finished && !self.is_beyond_repair;
+            let is_whole = self.course == Course::Finished && !self.is_beyond_repair;
             let file = &shared.volumes[0].files.output.lines;
             shared.judge.verdict(&shape, &shared.upstream, &shared.broker, file, is_whole);
         }
@@ -187,8 +203,7 @@ impl World {
                     let process = self.processes.remove(at);
                     self.shared.note(|| format!("attempt {} ended: {ended:?}", process.attempt));
                     if ended == Ended::Finished {
-                        self.is_finished = true;
-                        self.is_over = true;
+                        self.course = Course::Finished;
                     }
                     return true;
                 }
