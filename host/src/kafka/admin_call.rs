@@ -4,7 +4,8 @@
 
 use super::client::{Client, millis};
 use super::codes;
-use super::error::KafkaError;
+use super::error::{Class, KafkaError};
+use super::objects::refresh;
 use super::reports::text_of;
 use rdkafka::bindings as native;
 use std::ffi::c_char;
@@ -16,6 +17,9 @@ const ANSWER_GRACE: Duration = Duration::from_millis(500);
 
 /// While an answer is waited for, the library's reports are looked at this often: wrong credentials end the wait.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Learning who leads is given at least this long, however short the request's own time is.
+const REFRESH_MIN: Duration = Duration::from_millis(500);
 
 /// What a request asks of the broker beside its own arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +72,23 @@ impl Drop for Options {
 
 /// Makes a request with `submit`, which gets the options and the queue, and waits for its answer.
 pub(super) fn request(
+    client: &Client,
+    doing: &str,
+    operation: native::rd_kafka_admin_op_t,
+    reading: Reading,
+    timeout: Duration,
+    submit: impl FnOnce(*mut native::rd_kafka_AdminOptions_t, *mut native::rd_kafka_queue_t),
+) -> Result<Answer, KafkaError> {
+    let result = request_once(client, doing, operation, reading, timeout, submit);
+    if result.as_ref().is_err_and(|error| error.class() == Class::Retry) {
+        // librdkafka asks one broker, the one it was told is the controller, and waits for that one for ever, even if it is
+        // dead and the others live. The next request goes where the cluster says then; that this fails, it will say.
+        let _ = refresh(client, timeout.max(REFRESH_MIN));
+    }
+    result
+}
+
+fn request_once(
     client: &Client,
     doing: &str,
     operation: native::rd_kafka_admin_op_t,

@@ -18,6 +18,10 @@ use std::time::Duration;
 /// The library writes its reasons into buffers of at least this size.
 const TEXT_BYTES: usize = 512;
 
+/// How often who leads what is asked for anyway. When a broker dies the library asks once, at once: before the cluster has
+/// noticed and chosen another leader, and then not again for five minutes, unless it is told otherwise.
+pub(super) const METADATA_REFRESH: (&str, &str) = ("topic.metadata.refresh.interval.ms", "3000");
+
 /// What a client is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {

@@ -3,7 +3,7 @@
 //! Owns the client, its settings and the queues. It keeps no position: the caller says where to start and how far it is.
 //! It joins no group. Next room: `visit`, one round of one queue; `signals`, how the library's threads wake us.
 
-use super::client::{Client, Role, code, millis};
+use super::client::{Client, METADATA_REFRESH, Role, code, millis};
 use super::error::KafkaError;
 use super::partitions::{PartitionList, TopicPartition, entries};
 use super::signals::{Signals, on_arrival};
@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Settings that a connection's `properties` may change.
-const DEFAULTS: [(&str, &str); 8] = [
+const DEFAULTS: [(&str, &str); 9] = [
+    METADATA_REFRESH,
     // Bytes waiting per partition. The process holds about 3.8 times as much (measured).
     ("queued.max.messages.kbytes", "2048"),
     // Per partition and answer. A larger record still arrives: a broker sends at least one batch.

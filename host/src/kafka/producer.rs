@@ -3,7 +3,7 @@
 //! Knows how to hand records over, and what became of them; it does not know which order of calls is right:
 //! `transaction` does, and is the only user.
 
-use super::client::{Client, Role, millis};
+use super::client::{Client, METADATA_REFRESH, Role, millis};
 use super::codes;
 use super::error::KafkaError;
 use super::objects::{RawMessage, Topic, refresh};
@@ -31,7 +31,8 @@ const QUEUE_RECORDS: &str = "100000";
 const HEADERS_USUAL: usize = 4;
 
 /// Settings that a connection's properties may override.
-const DEFAULTS: [(&str, &str); 5] = [
+const DEFAULTS: [(&str, &str); 6] = [
+    METADATA_REFRESH,
     ("queue.buffering.max.kbytes", QUEUE_KIBIBYTES),
     ("queue.buffering.max.messages", QUEUE_RECORDS),
     ("linger.ms", "5"),
