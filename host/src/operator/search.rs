@@ -2,7 +2,8 @@
 //!
 //! The rows are given one by one, since batches never change results: then a failure names its record at once. (Halving the
 //! batch again and again would call more seldom, but half of the halves fail, and a failed call is what is dear: it takes a
-//! new instance, or the whole `call_timeout`.) A failure must repeat to count. So before a suspect row gets its second
+//! new instance, or the whole `call_timeout`.) A failure must repeat to count, alone: a machine that stands still for a moment
+//! can make any call too slow. So before a suspect row gets its second
 //! chance an image is taken, and after a second failure everything goes on behind it: all rows are given about twice,
 //! however many of them fail. What comes out is one outcome for the batch, as if the records had not been there.
 //! Next room: `undo`, which repeats such a batch in the same way.
@@ -138,12 +139,11 @@ pub(super) fn input<'a>(decoder: &ColumnDecoder, batch: &'a Batch, columns: &'a 
 }
 
 /// Finds the records that fail in a batch whose call failed, and gives the instance the others. `instance` is as it was
-/// before that call, `first` is why the call failed, and `may_go_on` gets each record that was found, to end the search.
+/// before that call, and `may_go_on` gets each record that was found, to end the search.
 pub(super) fn search(
     caller: &mut Caller<'_>,
     mut instance: Instance,
     given: &Given,
-    first: &PluginError,
     mut may_go_on: impl FnMut(Poison) -> Result<Poison, JobError>,
 ) -> Result<Found, JobError> {
     let before = instance.image()?;
@@ -155,7 +155,7 @@ pub(super) fn search(
                 return Ok(Found { instance, before, outcome, poison: search.poison });
             }
             Pass::Failed(row, FailedCall { error, remains }) => {
-                if search.is_second(row, &error, first) {
+                if search.suspect == Some(row) {
                     search.suspect = None;
                     search.poison.push(may_go_on(Poison { row, cause: error })?);
                 } else {
@@ -193,16 +193,4 @@ impl Search<'_> {
         }
         Ok(Pass::Through(instance, outcome))
     }
-
-    /// Whether this is the second time that the record fails. The first one of a batch failed with the batch, if it fails in
-    /// the same way.
-    fn is_second(&self, row: u32, error: &PluginError, first: &PluginError) -> bool {
-        self.suspect == Some(row)
-            || (self.poison.is_empty() && self.suspect.is_none() && headline(error) == headline(first))
-    }
-}
-
-/// What happened, without the backtrace: an endless loop is interrupted at any of its places.
-pub(super) fn headline(error: &PluginError) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
 }

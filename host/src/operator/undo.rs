@@ -17,19 +17,21 @@
 
 use super::letters::{position_of, range_of, time_of};
 use super::outcomes::digest;
-use super::search::{Caller, Found, Given, Poison, headline, search};
+use super::search::{Caller, Found, Given, Poison, search};
 use crate::checkpoint::early::EarlyBarrier;
 use crate::columns::Batch;
 use crate::error::JobError;
 use crate::ids::{CheckpointId, ShardId, Watermark};
-use crate::plugin::{FailedCall, Instance, Outcome};
+use crate::plugin::{FailedCall, Instance, Outcome, PluginError};
 use crate::probe;
 use crate::state::snapshot::InstanceImage;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A repeated call may take so many times its `call_timeout`: that it ends is known.
+/// A repeated call may take so many times its `call_timeout`, and [`PATIENCE_MIN`] in any case: that it ends is known.
 const PATIENCE: u32 = 4;
+/// What a machine that stands still for a moment may take from a call.
+const PATIENCE_MIN: Duration = Duration::from_secs(5);
 
 /// What bounds an operator's undo on one worker.
 #[derive(Debug, Clone)]
@@ -167,20 +169,21 @@ impl Undo {
         let began = Instant::now();
         let FailedCall { error, remains } = failed;
         // The words name operator and shard; the backtrace goes with the dead letter.
-        tracing::warn!(error = headline(&error), "a call failed; looking for the record");
+        let input = range_of(&given.batch);
+        tracing::warn!(input, error = headline(&error), "a call failed; looking for the record");
         probe::reached("undoing");
         let history = &mut self.histories[place.local];
         let mut instance = match &history.begin {
             None => remains.at_last_barrier()?,
             Some(image) => remains.at_image(image)?,
         };
-        instance.set_call_timeout(self.limits.call_timeout * PATIENCE);
+        instance.set_call_timeout((self.limits.call_timeout * PATIENCE).max(PATIENCE_MIN));
         let mut instance = history.repeat(caller, place, instance)?;
         instance.set_call_timeout(self.limits.call_timeout);
         probe::reached("repeated");
 
         let (limits, spent) = (&self.limits, self.spent);
-        let found = search(caller, instance, &given, &error, |poison| {
+        let found = search(caller, instance, &given, |poison| {
             history.failures += 1;
             let limit = if history.failures > limits.failures {
                 format!("`{}` records of a shard between two checkpoints (`max_dead_letters`)", limits.failures)
@@ -254,4 +257,9 @@ impl Call {
             Call::Advance(watermark) => format!("`advance` to {}", time_of(*watermark)),
         }
     }
+}
+
+/// What happened, without the backtrace.
+fn headline(error: &PluginError) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }

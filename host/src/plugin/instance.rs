@@ -25,6 +25,8 @@ use std::time::Duration;
 
 /// A plugin's own error text is cut after so many bytes.
 const ERROR_BYTES_MAX: usize = 4096;
+/// How long the start of an instance that takes another one's place may take, at least.
+const REVIVE_TIMEOUT_MIN: Duration = Duration::from_secs(10);
 
 /// A plugin running for one shard. A call takes it and gives it back only if it succeeded, so an instance that trapped
 /// can be neither called nor captured again.
@@ -87,7 +89,11 @@ impl Instance {
         trackers: Vec<Box<dyn Tracker>>,
         base: Base,
     ) -> Result<Instance, PluginError> {
-        let mut live = Live::filled(plugin, options, image)?;
+        // That the plugin starts in time is known from its first start; a busy machine may take longer now.
+        let patient = InstanceOptions { call_timeout: options.call_timeout.max(REVIVE_TIMEOUT_MIN), ..options.clone() };
+        let mut live = Live::filled(plugin, &patient, image)?;
+        live.options = options.clone();
+        live.timeout = options.call_timeout;
         live.trackers = trackers;
         live.base = base;
         Ok(Instance(Box::new(live)))

@@ -14,7 +14,9 @@ fn three_batches_in_a_row_with_three_poison_records_each_lose_nothing_else() {
     let letters = Letters::new(&ONE_INTERVAL, 10_000, NINE);
     let run = letters.run("nine in three batches");
     letters.expect_order("nine in three batches");
-    assert_eq!(run.log.matches("a call failed; looking for the record").count(), 3, "{}", run.log);
+    // A watermark that was due may have cut a batch in two.
+    let undone = run.log.matches("a call failed; looking for the record").count();
+    assert!((3..=5).contains(&undone), "{undone} batches:\n{}", run.log);
     assert!(
         letters.reasons().iter().all(|reason| reason.starts_with("error: it trapped: ")),
         "{:?}",
@@ -39,7 +41,7 @@ fn every_way_to_fail_is_a_dead_letter_with_its_reason() {
         ("err_in_process", "", "error: it returned an error: told to fail at record"),
         ("stack_overflow", "", "used up by endless recursion"),
         ("eat_memory", "memory = \"16MiB\"", "the limit is 16777216 bytes"),
-        ("loop_forever", "call_timeout = \"200ms\"", "longer than 200ms"),
+        ("loop_forever", "call_timeout = \"500ms\"", "longer than 500ms"),
         ("bad_port", "", "error: it returned nonsense: a forward is for port 7"),
         ("malformed_columns", "", "error: it returned nonsense: "),
     ];

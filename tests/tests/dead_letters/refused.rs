@@ -47,13 +47,13 @@ fn more_poison_than_allowed_between_two_checkpoints_ends_the_job() {
 fn more_time_than_allowed_between_two_checkpoints_ends_the_job() {
     let loops = Counting {
         mode: "loop_forever",
-        operator: "call_timeout = \"100ms\"",
-        checkpoint: "timeout = \"1s\"",
+        operator: "call_timeout = \"300ms\"",
+        checkpoint: "timeout = \"10s\"",
         ..ONE_INTERVAL
     };
-    let letters = Letters::new(&loops, 5000, 1000..1020);
-    let said = ["operator `count` failed again", "past its limit of `500ms` of repeated calls", "longer than 100ms"];
-    letters.scene.run().expect_refusal("twenty loops", 1, &said);
+    let letters = Letters::new(&loops, 5000, 1000..1090);
+    let said = ["operator `count` failed again", "past its limit of `5s` of repeated calls", "longer than 300ms"];
+    letters.scene.run().expect_refusal("ninety loops", 1, &said);
     let letters = Letters::new(&loops, 5000, [1000]);
     letters.run("one loop");
 }
