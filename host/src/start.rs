@@ -401,7 +401,7 @@ fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), JobError> {
     Ok(())
 }
 
-fn changed_shape<T>(what: String) -> Result<T, JobError> {
+fn changed_shape<T>(what: impl std::fmt::Display) -> Result<T, JobError> {
     Err(JobError::Stop(format!(
         "{what}. Nothing was changed. Put it back as it was, or start the changed job under a new `name` or `store.path`"
     )))

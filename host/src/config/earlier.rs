@@ -13,25 +13,21 @@ use std::path::Path;
 pub(crate) fn changed_end(job: &Job, path: &Path, text: &str) -> Option<String> {
     let earlier = parse(path, text, &Environment::of_process()).ok()?;
     job.sources.iter().find_map(|source| {
-        let now = end(&source.kind)?;
-        let then = end(&earlier.sources.iter().find(|known| known.name == source.name)?.kind)?;
+        let known = earlier.sources.iter().find(|known| known.name == source.name)?;
+        let (SourceKind::Kafka { until: now, .. }, SourceKind::Kafka { until: then, .. }) = (&source.kind, &known.kind)
+        else {
+            return None;
+        };
         (now != then).then(|| {
             format!(
                 "the job file says `until = \"{}\"` for source `{}`, but where its input ends was fixed at the first start, \
                  by `until = \"{}\"`",
-                show(now),
+                show(*now),
                 source.name,
-                show(then)
+                show(*then)
             )
         })
     })
-}
-
-fn end(kind: &SourceKind) -> Option<Option<Until>> {
-    match kind {
-        SourceKind::Kafka { until, .. } => Some(*until),
-        SourceKind::File { .. } => None,
-    }
 }
 
 fn show(until: Option<Until>) -> String {
