@@ -178,7 +178,7 @@ fn without_permission(tally: &mut Tally, path: &Path, said: &[&str]) {
         let launcher = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
         tally.scene.launch_through(launcher.map(str::to_owned).to_vec());
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(0)).expect("the file is ours");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o000)).expect("the file is ours");
     let run = tally.scene.run();
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).expect("the file is ours");
     run.expect_refusal(&what, 78, said);
