@@ -80,7 +80,7 @@ pub(crate) fn lost_pages() {
 /// A write of fewer bytes than asked is gone on with.
 pub(crate) fn short_writes() {
     for path in ["tally.redb", "counts.jsonl"] {
-        each_place(Call::Write, path, Wrong::Short, |run, what| run.expect_success(what));
+        each_place(Call::Write, path, Wrong::Short, Run::expect_success);
     }
 }
 

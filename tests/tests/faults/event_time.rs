@@ -132,7 +132,9 @@ fn peak_memory(name: &str, payments: i64) -> u64 {
                 (time, payment(&user, time))
             })
             .collect();
-        payments.iter().for_each(|(_, payment)| recount.add(payment.as_bytes()).expect("a payment is JSON"));
+        for (_, payment) in &payments {
+            recount.add(payment.as_bytes()).expect("a payment is JSON");
+        }
         produce(name, partition, &payments);
     }
     let mut running = scene.start(None, &[]);

@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tidegate_tests::scene::Scene;
+use tidegate_tests::small_disk::is_root;
 use tidegate_tests::tally::{Shape, Tally};
 
 pub(crate) const ROWS: &[Row] = &[
@@ -173,12 +174,11 @@ pub(crate) const ROWS: &[Row] = &[
 /// Takes every right on a file away, for one run. Root needs none, so the host runs without root's power over files.
 fn without_permission(tally: &mut Tally, path: &Path, said: &[&str]) {
     let what = format!("no permission for `{}`", path.display());
-    // SAFETY: a system call without arguments that always succeeds.
-    if unsafe { libc::geteuid() } == 0 {
+    if is_root() {
         let launcher = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
         tally.scene.launch_through(launcher.map(str::to_owned).to_vec());
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(0)).expect("the file is ours");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o000)).expect("the file is ours");
     let run = tally.scene.run();
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).expect("the file is ours");
     run.expect_refusal(&what, 78, said);
