@@ -259,7 +259,8 @@ impl OutputLook {
                 return Ok(());
             }
             if began.elapsed() > UNDECIDED_MAX {
-                return Err(JobError::Stop(half_decided(id, is_marked, &open, &self.place.topic)));
+                let what = half_decided(id, is_marked, &open, &self.place.topic);
+                return Err(JobError::Stop(format!("{what} (stop: hanging-transaction)")));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -304,7 +305,7 @@ fn confirm(unconfirmed: Unconfirmed, id: CheckpointId, alive: &mut dyn FnMut()) 
         SettleError::NoAnswer(refusal) => JobError::Stop(format!(
             "checkpoint `{id}` is committed, but the brokers refuse to say whether the commit reached every partition: \
              {refusal}. Nothing was produced or aborted since. Put right what they refuse (a topic that was deleted, a \
-             permission that was taken away) and start again: the start asks again before it does anything"
+             permission that was taken away) and start again: the start asks again before it does anything (stop: commit-undecided)"
         )),
         error => job_error(error),
     })
@@ -320,7 +321,7 @@ fn half_decided(id: CheckpointId, is_marked: bool, open: &[&PartitionEnd], marke
     let what = if is_marked { "was committed (the marker says so)" } else { "is decided in some partitions" };
     format!(
         "checkpoint `{id}` {what}, but a part of it is still open: {}. Nothing was fenced or changed. It must be ended there \
-         as it was ended elsewhere, before the broker's transaction time-out passes and before this job is started again; \
+         as it was ended elsewhere, before this job is started again: `tidegate state repair` does that; \
          `kafka-transactions` can only abort, and would lose records of a committed checkpoint",
         places.join(", ")
     )

@@ -25,8 +25,9 @@ pub(super) fn admit_operators(
     let known = store.operators()?;
     for name in &options.fresh {
         if !operators.iter().any(|operator| &operator.operator == name) {
-            let what = format!("`--fresh {name}`: the job has no operator of this name (stop: operator-changed)");
-            return Err(JobError::Stop(what));
+            return Err(JobError::Stop(format!(
+                "`--fresh {name}`: the job has no operator of this name (stop: operator-changed)"
+            )));
         }
     }
     for operator in operators {
@@ -96,8 +97,8 @@ pub(super) fn admit_shape(job: &Job, record: &CheckpointRecord) -> Result<(), Jo
 
 fn changed_shape<T>(what: &str) -> Result<T, JobError> {
     Err(JobError::Stop(format!(
-        "{what}. Nothing was changed. Put it back as it was, or start the changed job under a new `name` or `store.path` (stop: \
-         job-changed)"
+        "{what}. Nothing was changed. Put it back as it was, or start the changed job under a new `name` or \
+         `store.path` (stop: job-changed)"
     )))
 }
 
@@ -147,8 +148,8 @@ pub(super) fn admit_fresh(record: &CheckpointRecord, options: &StartOptions) -> 
     match options.fresh.first() {
         Some(name) if record.kind == CheckpointKind::Finished => Err(JobError::Stop(format!(
             "`--fresh {name}`: the job's input was read to its end, so an operator with empty state would be given nothing. \
-             The state was not emptied. To read everything anew, start the job under a new `name` or `store.path` (stop: \
-             operator-changed)"
+             The state was not emptied. To read everything anew, start the job under a new `name` or \
+             `store.path` (stop: operator-changed)"
         ))),
         _ => Ok(()),
     }

@@ -53,7 +53,7 @@ const HELD_KILLED: &str = "the same, and then the host is killed, so that the ma
 const NOTHING: &str = "nothing becomes visible by it; exact";
 const FENCED: &str = "it fences the producer: 75, and the next start is exact";
 
-fn through<'a>(judge: &'a Broker, address: String) -> Payments<'a> {
+fn through(judge: &Broker, address: String) -> Payments<'_> {
     Payments::new(judge, &Options::fed(PROGRAM, address))
 }
 
