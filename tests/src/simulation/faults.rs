@@ -35,6 +35,8 @@ pub(super) fn ambush(choices: &mut Choices) -> Vec<(Fault, Moment)> {
     if fault == Fault::HeldDelivered {
         let sending = match moment {
             Moment::StartPrepare | Moment::StartCommit | Moment::StartConfirm => Moment::Initialise,
+            // The end of one transaction that arrives in the next.
+            _ if choices.chance(500) => Moment::Commit,
             _ => Moment::Collecting,
         };
         waiting.push((Fault::RequestHeld, sending));
