@@ -232,7 +232,7 @@ impl World {
                 self.shared.volumes[volume].is_retired = true;
             }
             Stop::Conflict(_) | Stop::OtherMarker | Stop::Source | Stop::Decider if is_ruined => {
-                self.course = Course::Over
+                self.course = Course::Over;
             }
             _ => {
                 let stop = stop.clone();
