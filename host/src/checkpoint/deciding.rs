@@ -62,6 +62,8 @@ pub enum Found {
     Marker(Option<Marker>),
     /// A new producer has the transactional id.
     Replaced,
+    /// Nothing of an earlier transaction is open.
+    Settled,
 }
 
 /// What the caller must do about the producer.
@@ -71,6 +73,9 @@ pub enum Next {
     ReadMarker,
     /// Destroy the producer and make a new one.
     Replace,
+    /// Wait until what was open when the new one had its id is decided: another process may have been there in between, and
+    /// the marker of what it committed may hang where no reader sees it.
+    Settle,
     /// Begin the next transaction with the producer at hand.
     GoOn,
     /// Commit said OK and the marker says otherwise: a person must look. Never roll back.
@@ -100,8 +105,9 @@ impl Succession {
             Found::Marker(_) => Next::Replace,
             Found::Replaced => {
                 self.is_replaced = true;
-                Next::ReadMarker
+                Next::Settle
             }
+            Found::Settled => Next::ReadMarker,
         }
     }
 }
@@ -132,7 +138,8 @@ mod tests {
         let (mut succession, first) = Succession::begin(MARKER, true);
         assert_eq!(first, Next::ReadMarker);
         assert_eq!(succession.on(Found::Marker(Some(MARKER))), Next::Replace);
-        assert_eq!(succession.on(Found::Replaced), Next::ReadMarker);
+        assert_eq!(succession.on(Found::Replaced), Next::Settle);
+        assert_eq!(succession.on(Found::Settled), Next::ReadMarker);
         assert_eq!(succession.on(Found::Marker(Some(MARKER))), Next::GoOn);
     }
 

@@ -92,6 +92,16 @@ impl Session {
         &self.look
     }
 
+    /// Every partition of the topics that were opened, the marker's among them.
+    pub(super) fn places(&self) -> Vec<TopicPartition> {
+        let mut places = Vec::new();
+        for topic in &self.topics {
+            let place = |partition| TopicPartition { topic: topic.name.clone(), partition };
+            places.extend((0..topic.written.len() as i32).map(place));
+        }
+        places
+    }
+
     pub(super) fn marker_place(&self) -> &MarkerPlace {
         &self.options.marker
     }

@@ -354,9 +354,23 @@ impl Confirmed {
                     probe::reached("producer-replaced");
                     Found::Replaced
                 }
+                Next::Settle => {
+                    settle(&session, at_most)?;
+                    Found::Settled
+                }
             };
             next = succession.on(found);
         }
+    }
+}
+
+/// Waits until everything that is open in the session's topics now is decided.
+fn settle(session: &Session, at_most: Duration) -> Result<(), SettleError> {
+    let ends = session.look().ends(&session.places(), at_most)?;
+    match session.look().confirm(&ends, &mut |_| Patience::Wait) {
+        Confirmation::Decided => Ok(()),
+        Confirmation::Undecided(behind) => Err(SettleError::Undecided(behind)),
+        Confirmation::NoAnswer(error) => Err(SettleError::NoAnswer(error)),
     }
 }
 

@@ -10,7 +10,7 @@ use super::shared::{Death, Progress, Shared};
 use std::collections::VecDeque;
 
 /// So often the library asks in one commit before the product gives up: its outcome is unknown then.
-const COMMIT_TRIES_MAX: u32 = 4;
+const COMMIT_TRIES_MAX: u32 = 3;
 
 /// A native producer.
 #[derive(Debug, Default)]
@@ -98,7 +98,7 @@ impl Client {
                 Ok(Progress::Finished)
             }
             Some(Answer::Concurrent) => Ok(Progress::Waiting),
-            None if self.tries < COMMIT_TRIES_MAX => {
+            None if self.tries < COMMIT_TRIES_MAX || !is_commit => {
                 self.doubtful += 1;
                 Ok(Progress::Waiting)
             }

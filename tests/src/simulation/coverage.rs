@@ -138,7 +138,7 @@ const STARTUP: [&str; 16] = [
     "SettlePrepared",
 ];
 const STEPS: [&str; 4] = ["Commit", "Confirm", "Succeed", "Apply"];
-const SUCCESSIONS: [&str; 4] = ["ReadMarker", "Replace", "GoOn", "Contradiction"];
+const SUCCESSIONS: [&str; 5] = ["ReadMarker", "Replace", "GoOn", "Contradiction", "Settle"];
 
 impl Coverage {
     pub(super) fn new() -> Coverage {
@@ -239,6 +239,7 @@ impl Coverage {
             Next::Replace => 1,
             Next::GoOn => 2,
             Next::Contradiction(_) => 3,
+            Next::Settle => 4,
         }] += 1;
     }
 

@@ -35,6 +35,8 @@ pub(super) fn ambush(choices: &mut Choices) -> Vec<(Fault, Moment)> {
     if fault == Fault::HeldDelivered {
         let sending = match moment {
             Moment::StartPrepare | Moment::StartCommit | Moment::StartConfirm => Moment::Initialise,
+            // The end of one transaction that arrives in the next.
+            _ if choices.chance(500) => Moment::Commit,
             _ => Moment::Collecting,
         };
         waiting.push((Fault::RequestHeld, sending));
@@ -242,41 +244,42 @@ impl World {
         }
     }
 
-    /// `tidegate state repair`: ends what hangs as the marker decides. No instance of the job runs meanwhile.
+    /// `tidegate state repair`: ends what hangs as the marker decides, partition by partition, since a partition may be open
+    /// for another transaction. No instance of the job runs meanwhile.
     fn repair(&mut self) {
         self.processes.retain(|process| process.is_detached);
         let broker = &mut self.shared.broker;
-        let is_at_rest = broker.is_at_rest();
-        let hangs =
-            |partition: &usize| broker.partitions[*partition].stable() < broker.partitions[*partition].log.len();
-        let hanging: Vec<usize> = (0..PARTITIONS).filter(hangs).collect();
-        let marked = |payload| if let Payload::Marker(marker) = payload { Some(marker) } else { None };
-        let row = |payload| if let Payload::Row(row) = payload { Some(row.tag) } else { None };
-        let open_marker = broker.partitions[MARKER].of_fate(Fate::Open).filter_map(marked).last();
-        let is_commit = if let Some(marker) = open_marker {
-            // The marker's own partition hangs, too: PREPARED is durable then, and what became of the rest of its
-            // checkpoint says what becomes of it. If all of it hangs, to commit is right for everybody who may wait.
-            let is_of_it = |tag: (u32, u64)| (attempt_id(tag.0), tag.1) == (marker.attempt, marker.id.0);
-            let mut aborted = broker.partitions[..MARKER].iter().flat_map(|known| known.of_fate(Fate::Aborted));
-            !aborted.any(|payload| row(payload).is_some_and(is_of_it))
-        } else {
-            let open = hanging.iter().flat_map(|at| broker.partitions[*at].of_fate(Fate::Open)).find_map(row);
-            open.zip(broker.marker(false))
-                .is_some_and(|(tag, marker)| (attempt_id(tag.0), tag.1) == (marker.attempt, marker.id.0))
+        let of_row =
+            |payload| if let Payload::Row(row) = payload { Some((attempt_id(row.tag.0), row.tag.1)) } else { None };
+        let of_marker =
+            |payload| if let Payload::Marker(known) = payload { Some((known.attempt, known.id.0)) } else { None };
+        let has_any = |fate, checkpoint| {
+            let mut all = broker.partitions[..MARKER].iter().flat_map(|known| known.of_fate(fate));
+            all.any(|payload| of_row(payload) == Some(checkpoint))
         };
-        // What is open while the coordinator has a transaction may be that one, unless a part of it was committed before.
-        let is_seen = open_marker.is_none_or(|marker| {
-            let is_of_it = |tag: (u32, u64)| (attempt_id(tag.0), tag.1) == (marker.attempt, marker.id.0);
-            let mut committed = broker.partitions[..MARKER].iter().flat_map(|known| known.of_fate(Fate::Committed));
-            committed.any(|payload| row(payload).is_some_and(is_of_it))
-        });
-        if !(is_at_rest || is_commit && is_seen) {
-            return;
+        let visible = broker.marker(false).map(|marker| (marker.attempt, marker.id.0));
+        // The marker's own partition may hang, too: PREPARED is durable then, and what became of the rest of its checkpoint
+        // says what becomes of it. If all of it hangs, to commit is right for everybody who may wait.
+        let hidden = broker.partitions[MARKER].of_fate(Fate::Open).filter_map(of_marker).last();
+        let hidden = hidden.filter(|checkpoint| !has_any(Fate::Aborted, *checkpoint));
+        let is_seen = hidden.is_some_and(|checkpoint| has_any(Fate::Committed, checkpoint));
+        let mut ends = Vec::new();
+        for partition in 0..PARTITIONS {
+            let known = &broker.partitions[partition];
+            if known.stable() == known.log.len() {
+                continue;
+            }
+            let open = known.of_fate(Fate::Open).find_map(|payload| of_row(payload).or(of_marker(payload)));
+            let is_visible = open.is_some() && open == visible;
+            let is_commit = is_visible || (open.is_some() && open == hidden);
+            // While the coordinator has a transaction, what is open may be that one, unless it is known to be committed.
+            if broker.is_at_rest() || is_visible || (is_commit && is_seen) {
+                ends.push((partition, is_commit));
+            }
         }
-        for partition in &hanging {
-            broker.repair(*partition, is_commit);
+        for (partition, is_commit) in &ends {
+            broker.repair(*partition, *is_commit);
         }
-        self.shared
-            .note(|| format!("a person ends partitions {hanging:?}: {}", if is_commit { "commit" } else { "abort" }));
+        self.shared.note(|| format!("a person ends partitions (commit or not): {ends:?}"));
     }
 }

@@ -77,6 +77,8 @@ pub(super) struct Judge {
     /// Where the records begin that the job owes: where it first ran from.
     owed: Option<[usize; SPLITS]>,
     rolled_back: Vec<(u32, CheckpointId)>,
+    /// The cluster lost records of a committed transaction before anybody could help.
+    is_loss_excused: bool,
     /// The life whose turn it is.
     pub(super) attempt: u32,
     lives: Vec<Life>,
@@ -142,6 +144,11 @@ impl Judge {
 
     pub(super) fn captured(&mut self, attempt: u32, id: CheckpointId, part: &ShardPart, memory: Memory) {
         self.saved.push(Saved { attempt, id, stage: part.stage, shard: part.shard, memory });
+    }
+
+    /// The cluster aborted a part of a committed transaction by its time-out: no process and no person came in time.
+    pub(super) fn excuse_loss(&mut self) {
+        self.is_loss_excused = true;
     }
 
     /// Somebody put a copy of a store to work: it cannot know which numbers the other gave.
@@ -273,7 +280,8 @@ impl Judge {
             if !seen.insert((row.split, row.offset)) {
                 self.complain(Rule::Doubled, || format!("offset {} of split {} twice", row.offset, row.split));
             }
-            if row.number != numbers[key] + 1 {
+            let is_excused = self.is_loss_excused && row.number > numbers[key];
+            if row.number != numbers[key] + 1 && !is_excused {
                 self.complain(if row.number > numbers[key] { Rule::Lost } else { Rule::Doubled }, || {
                     format!("record {} of key {key} follows record {}", row.number, numbers[key])
                 });

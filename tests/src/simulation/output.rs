@@ -45,6 +45,9 @@ struct Decision {
     is_retried: bool,
     is_aborting: bool,
     undecided_since_ms: Option<u64>,
+    settling_since_ms: Option<u64>,
+    /// The ends read after a rotation's initialisation.
+    ends: Option<[usize; PARTITIONS]>,
     succession: Option<(Succession, Next)>,
 }
 
@@ -137,6 +140,8 @@ impl Output {
             is_retried: false,
             is_aborting: false,
             undecided_since_ms: None,
+            settling_since_ms: None,
+            ends: None,
             succession: None,
         });
     }
@@ -149,7 +154,7 @@ impl Output {
             (Step::Commit, _) => Moment::Commit,
             (Step::Confirm, _) => Moment::Confirm,
             (Step::Succeed, Some((_, Next::ReadMarker))) => Moment::RotationMarker,
-            (Step::Succeed, Some((_, Next::Replace))) => Moment::Replace,
+            (Step::Succeed, Some((_, Next::Replace | Next::Settle))) => Moment::Replace,
             (Step::Succeed, _) => Moment::Succeed,
             (Step::Apply, _) => Moment::ApplyDecided,
         })
@@ -258,7 +263,17 @@ impl Output {
         let found = match next {
             Next::GoOn => return Ok(Progress::Finished),
             Next::Contradiction(_) => return Err(Death::Stop(Stop::OtherMarker)),
-            Next::ReadMarker if shared.is_away() => return Ok(Progress::Waiting),
+            Next::ReadMarker | Next::Settle if shared.is_away() => return Ok(Progress::Waiting),
+            Next::Settle => {
+                let partitions = &shared.broker.partitions;
+                let ends = *decision.ends.get_or_insert_with(|| std::array::from_fn(|at| partitions[at].log.len()));
+                if !partitions.iter().zip(ends).all(|(partition, end)| partition.stable() >= end) {
+                    let since_ms = *decision.settling_since_ms.get_or_insert(shared.clock_ms);
+                    let is_hanging = shared.clock_ms - since_ms > UNDECIDED_MAX_MS;
+                    return if is_hanging { Err(Death::Stop(Stop::Undecided)) } else { Ok(Progress::Waiting) };
+                }
+                Found::Settled
+            }
             Next::ReadMarker => Found::Marker(shared.broker.marker(seeded::is(Bug::MarkerReadUncommitted))),
             Next::Replace => match self.client.init(shared) {
                 Progress::Finished => Found::Replaced,

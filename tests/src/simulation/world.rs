@@ -322,7 +322,10 @@ impl World {
         if is_expired {
             // Nobody came in time to a partition that missed its control record, and that a delayed request had put into
             // another transaction: its records are lost, whatever the job does.
-            self.is_beyond_repair |= hung;
+            if hung {
+                self.is_beyond_repair = true;
+                self.shared.judge.excuse_loss();
+            }
             self.shared.moment = self.processes.first().map_or(Moment::Idle, Process::moment);
             let moment = self.shared.moment;
             self.shared.coverage.struck(Fault::TransactionExpired, moment);
