@@ -62,8 +62,9 @@ fn without_a_code(source: &Source) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     for (number, line) in source.numbered().filter(|(_, line)| line.code.contains("JobError::Stop(")) {
         let is_pattern = line.code.contains("Stop(_)") || line.code.contains("=>");
-        let below = &source.lines[number - 1..source.lines.len().min(number - 1 + STATEMENT_LINES)];
-        let is_named = below.iter().flat_map(|line| &line.literals).any(|literal| literal.contains("stop: "));
+        // The text may have been put together on the line above.
+        let around = &source.lines[number.saturating_sub(2)..source.lines.len().min(number - 1 + STATEMENT_LINES)];
+        let is_named = around.iter().flat_map(|line| &line.literals).any(|literal| literal.contains("stop: "));
         if !is_pattern && !is_named {
             complaints
                 .push(source.complain(number, format!("end the text with `{MARK}code)`, so that it can be looked up")));
