@@ -54,7 +54,8 @@ fn declared(source: &Source) -> Vec<(String, String)> {
 
 fn codes(literal: &str) -> Vec<String> {
     let codes = literal.split(MARK).skip(1).filter_map(|rest| rest.split_once(')'));
-    codes.map(|(code, _)| code.to_owned()).collect()
+    // A literal as written may go on in the next line.
+    codes.map(|(code, _)| code.trim_start_matches(['\\', '\n', ' ']).to_owned()).collect()
 }
 
 /// Stops whose text is made on the spot and names no code.
