@@ -98,10 +98,21 @@ pub(super) fn decide(seen: &Seen) -> Verdict {
     if ours.is_empty() {
         return if others.is_empty() { Verdict::Nothing } else { Verdict::Wait(wait_for_others(&others)) };
     }
-    if let Some(busy) = ours.iter().find_map(|open| in_hand(open)) {
-        return Verdict::InHand(busy);
-    }
     let (ending, why) = fate_of_newest(seen);
+    let busy = ours.iter().find_map(|open| in_hand(open));
+    // What was committed elsewhere is not what the coordinator has in hand now: that one is later, and ending it, as a start
+    // would, aborts the stuck part too where a delayed request has put that partition into it.
+    let is_stuck = |open: &OpenSeen| is_known_committed(seen) && is_of_newest(seen, open) && !is_being_ended(open);
+    let ours: Vec<&OpenSeen> = match busy {
+        None => ours,
+        Some(state) => {
+            let stuck: Vec<&OpenSeen> = ours.into_iter().filter(|open| is_stuck(open)).collect();
+            if stuck.is_empty() {
+                return Verdict::InHand(state);
+            }
+            stuck
+        }
+    };
     let mut steps = Vec::new();
     for open in ours {
         let (ending, why) = match (is_of_newest(seen, open), seen.newest) {
@@ -134,6 +145,18 @@ fn in_hand(open: &OpenSeen) -> Option<String> {
         Ownership::Ours(state) if IN_HAND.contains(&state.as_str()) => Some(state.clone()),
         _ => None,
     }
+}
+
+/// Whether the coordinator is writing control records for the producer right now.
+fn is_being_ended(open: &OpenSeen) -> bool {
+    matches!(&open.owner, Ownership::Ours(state) if state.starts_with("Prepare"))
+}
+
+/// Whether readers have part of the newest checkpoint, its marker or records: then its commit was decided.
+fn is_known_committed(seen: &Seen) -> bool {
+    let is_marked = seen.newest.is_some() && seen.marker == seen.newest;
+    let is_pending = seen.pending.is_some() && seen.pending == seen.newest;
+    is_marked || (is_pending && seen.written.iter().any(|(_, fate)| *fate == Fate::Committed))
 }
 
 /// Whether an open transaction wrote the newest checkpoint's records in its partition. That checkpoint drained all of them

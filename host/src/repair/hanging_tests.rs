@@ -131,7 +131,7 @@ fn what_somebody_ended_the_wrong_way_is_said() {
 #[test]
 fn nothing_is_ended_while_somebody_is_at_it() {
     for state in ["Ongoing", "PrepareCommit", "PrepareAbort"] {
-        let busy = seen(5, [Fate::Open; 2], vec![open("out", 0, 12, Ownership::Ours(state.to_owned()))]);
+        let busy = seen(4, [Fate::Open; 2], vec![open("out", 0, 12, Ownership::Ours(state.to_owned()))]);
         assert_eq!(decide(&busy), Verdict::InHand(state.to_owned()));
     }
     let other = || open("out", 0, 12, Ownership::Other("billing".to_owned()));
@@ -142,6 +142,26 @@ fn nothing_is_ended_while_somebody_is_at_it() {
     let both = plan(&seen(5, [Fate::Committed, Fate::Open], vec![other(), open("out", 1, 12, idle())]));
     assert_eq!(endings(&both), [out(1, Ending::Commit)]);
     assert_eq!(decide(&seen(5, [Fate::Committed; 2], Vec::new())), Verdict::Nothing);
+}
+
+/// A delayed request has put the partition that missed its commit into another transaction: taking the id over would abort
+/// the committed records in it.
+#[test]
+fn what_was_committed_elsewhere_is_committed_before_a_later_transaction_is_ended() {
+    let ongoing = || Ownership::Ours("Ongoing".to_owned());
+    let marked = plan(&seen(
+        5,
+        [Fate::Open, Fate::Committed],
+        vec![open("out", 0, 12, ongoing()), open("out", 1, 21, ongoing())],
+    ));
+    assert_eq!(endings(&marked), [out(0, Ending::Commit)], "the later one is left for the next look");
+    let pending =
+        Seen { pending: Some(marker(5)), ..seen(4, [Fate::Committed; 2], vec![open("tidegate.job", 0, 7, ongoing())]) };
+    assert_eq!(plan(&pending).steps[0].ending, Ending::Commit);
+    // Its control records are on their way.
+    let preparing = Ownership::Ours("PrepareCommit".to_owned());
+    let busy = seen(5, [Fate::Open, Fate::Committed], vec![open("out", 0, 12, preparing)]);
+    assert_eq!(decide(&busy), Verdict::InHand("PrepareCommit".to_owned()));
 }
 
 #[test]

@@ -111,7 +111,7 @@ pub(super) fn admit_sinks(job: &Job, facts: &Facts) -> Result<(), JobError> {
         if *staged_bytes > 0 && !job.sinks.iter().any(|known| &known.name == sink && is_file(known)) {
             return Err(JobError::Stop(format!(
                 "the last checkpoint may owe sink `{sink}` the last `{staged_bytes}` bytes of `{path}`, and the job file no \
-                 longer has this file sink. Nothing was changed. Put it back, start and stop the job once, then take it out (stop: job-changed)"
+                 longer has this file sink. Nothing was changed. Put the sink back, start and stop the job, then take it out (stop: job-changed)"
             )));
         }
     }

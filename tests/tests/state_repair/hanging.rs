@@ -13,7 +13,7 @@ const SOON: Duration = Duration::from_secs(30);
 /// Counted from 1, which is checkpoint 0.
 const WITH_OUTPUT: u32 = 2;
 /// What a start says.
-const REFUSED: [&str; 4] = ["still open", "Nothing was written", "stop `hanging-transaction`", "tidegate state repair"];
+const REFUSED: [&str; 4] = ["still open", "Nothing was", "stop `hanging-transaction`", "tidegate state repair"];
 const FIRST: &[i32] = &[1];
 const SECOND: &[i32] = &[2];
 

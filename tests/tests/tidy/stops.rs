@@ -54,7 +54,8 @@ fn declared(source: &Source) -> Vec<(String, String)> {
 
 fn codes(literal: &str) -> Vec<String> {
     let codes = literal.split(MARK).skip(1).filter_map(|rest| rest.split_once(')'));
-    codes.map(|(code, _)| code.to_owned()).collect()
+    // A literal as written may go on in the next line.
+    codes.map(|(code, _)| code.trim_start_matches(['\\', '\n', ' ']).to_owned()).collect()
 }
 
 /// Stops whose text is made on the spot and names no code.
@@ -62,8 +63,9 @@ fn without_a_code(source: &Source) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     for (number, line) in source.numbered().filter(|(_, line)| line.code.contains("JobError::Stop(")) {
         let is_pattern = line.code.contains("Stop(_)") || line.code.contains("=>");
-        let below = &source.lines[number - 1..source.lines.len().min(number - 1 + STATEMENT_LINES)];
-        let is_named = below.iter().flat_map(|line| &line.literals).any(|literal| literal.contains("stop: "));
+        // The text may have been put together on the line above.
+        let around = &source.lines[number.saturating_sub(2)..source.lines.len().min(number - 1 + STATEMENT_LINES)];
+        let is_named = around.iter().flat_map(|line| &line.literals).any(|literal| literal.contains("stop: "));
         if !is_pattern && !is_named {
             complaints
                 .push(source.complain(number, format!("end the text with `{MARK}code)`, so that it can be looked up")));
