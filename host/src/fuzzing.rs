@@ -9,6 +9,8 @@
 //! here refuses random bytes at a checksum or a magic number, so generators that know the format reach further. A failing
 //! input is shrunk, printed, and its seed appended to `host/fuzz/<target>.txt`, which every later run replays first.
 //! A seed says as much as its generator: who changes a generator first writes the bug as a test of its own.
+//! An input that ends the process (an overflowed stack) is neither shrunk nor kept; the seed that `cargo xtask fuzz` names
+//! meets it again.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

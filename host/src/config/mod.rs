@@ -112,8 +112,14 @@ fn job(context: &Context<'_>, top: &Table<'_>) -> Job {
 
     let connections: Vec<KafkaConnection> =
         top.tables("connection").iter().map(|(name, table)| connection::read(name, table)).collect();
-    let (source_tables, operator_tables, sink_tables) =
+    let (mut source_tables, mut operator_tables, mut sink_tables) =
         (top.tables("source"), top.tables("operator"), top.tables("sink"));
+    let nodes = source_tables.len() + operator_tables.len() + sink_tables.len();
+    if nodes > NODES_MAX {
+        top.error("name", format!("the job has {nodes} sources, operators and sinks; use at most {NODES_MAX}"));
+        // What follows compares all with each other.
+        [&mut source_tables, &mut operator_tables, &mut sink_tables].into_iter().for_each(Vec::clear);
+    }
     let sources: Vec<_> =
         source_tables.iter().map(|(own, table)| source::read(own, table, &name, &connections)).collect();
     let operators: Vec<_> = operator_tables.iter().map(|(own, table)| operator::read(own, table)).collect();
@@ -126,9 +132,6 @@ fn job(context: &Context<'_>, top: &Table<'_>) -> Job {
             tables.iter().map(move |(name, table)| Node { kind, name: name.clone(), span: table.span.clone() })
         })
         .collect();
-    if nodes.len() > NODES_MAX {
-        top.error("name", format!("the job has {} sources, operators and sinks; use at most {NODES_MAX}", nodes.len()));
-    }
     graph::check_names(context, &nodes);
     let (operators, sinks) = graph::connect(context, &nodes, &sources, operators, sinks);
     let channel_bytes = limits.size("channel") as usize;

@@ -302,3 +302,12 @@ fn a_hundred_errors_are_printed_and_the_others_counted() {
         found[100].strip_prefix("job.toml: and ").and_then(|rest| rest.strip_suffix(" more")).unwrap().parse().unwrap();
     assert!(more >= 150, "{more}");
 }
+
+#[test]
+fn a_job_of_far_too_many_parts_is_refused_by_their_number_alone() {
+    let text = (0..50_000).fold(String::new(), |text, number| text + &format!("[source.a{number}]\n"));
+    let began = std::time::Instant::now();
+    let found = errors(&text);
+    assert!(found.iter().any(|line| line.contains("the job has 50000 sources, operators and sinks; use at most 200")));
+    assert!(began.elapsed() < Duration::from_secs(20), "comparing all names with each other takes minutes");
+}

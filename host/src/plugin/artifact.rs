@@ -10,6 +10,7 @@ use super::host::cut;
 use crate::ids::PluginHash;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use wasmparser::{Parser, Payload};
 
@@ -87,7 +88,7 @@ fn not_wasm(bytes: &[u8]) -> String {
 /// Finds what the encoder would say less clearly: imports of WASI, a missing component type.
 fn check_core_module(bytes: &[u8]) -> Result<(), String> {
     let broken = |error: wasmparser::BinaryReaderError| format!("it is not valid WebAssembly: {error}");
-    let mut has_type = false;
+    let mut types = Vec::new();
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(broken)? {
             Payload::ImportSection(section) => {
@@ -98,11 +99,21 @@ fn check_core_module(bytes: &[u8]) -> Result<(), String> {
                     }
                 }
             }
-            Payload::CustomSection(section) => has_type |= section.name().starts_with("component-type"),
+            Payload::CustomSection(section) if section.name().starts_with("component-type") => {
+                types.push(section.data());
+            }
             _ => {}
         }
     }
-    if has_type {
+    if let Some(packages) = package_circle(&types) {
+        return Err(format!(
+            "the packages {} of its component type depend on each other in a circle; build it against world `plain` of \
+             `{}`",
+            packages.join(", "),
+            contract::PACKAGE,
+        ));
+    }
+    if !types.is_empty() {
         return Ok(());
     }
     Err(format!(
@@ -110,6 +121,29 @@ fn check_core_module(bytes: &[u8]) -> Result<(), String> {
          `tidegate-sdk`, and `crate-type = [\"cdylib\"]`)",
         contract::PACKAGE,
     ))
+}
+
+/// Packages that depend on each other in a circle, or on such ones. wit-parser 0.254 follows a circle until the stack ends,
+/// and the process with it, so this must be known before the encoder sees the types.
+fn package_circle(types: &[&[u8]]) -> Option<Vec<String>> {
+    let mut left: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for section in types {
+        // What is no component type, the encoder refuses.
+        let Ok((resolve, _)) = wit_parser::decoding::decode_world(section) else { continue };
+        for (id, package) in &resolve.packages {
+            let needed = resolve.package_direct_deps(id).map(|needed| resolve.packages[needed].name.to_string());
+            left.entry(package.name.to_string()).or_default().extend(needed);
+        }
+    }
+    loop {
+        let before = left.len();
+        let known: BTreeSet<String> = left.keys().cloned().collect();
+        left.retain(|_, needed| needed.iter().any(|name| known.contains(name)));
+        if left.len() == before {
+            break;
+        }
+    }
+    (!left.is_empty()).then(|| left.keys().map(|name| format!("`{name}`")).collect())
 }
 
 #[cfg(test)]

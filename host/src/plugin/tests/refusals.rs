@@ -69,6 +69,22 @@ fn a_core_module_without_a_component_type_is_refused() {
     assert_refused(&module, &["no component type", "world `plain` of `tidegate:plugin@0.1.0`", "cdylib"]);
 }
 
+/// Without the check, wit-parser follows the circle until the stack ends, and with it the process.
+#[test]
+fn packages_that_depend_on_each_other_in_a_circle_are_refused() {
+    let mut module = core_module(GUEST, "plain");
+    let (from, to) = (b"tidegate:plugin/operator", b"tidegate:plugjn/operator");
+    let places: Vec<usize> = (0..module.len() - from.len()).filter(|at| module[*at..].starts_with(from)).collect();
+    assert!(places.len() > 5, "exports and the component type have the name");
+    for at in places {
+        module[at..at + to.len()].copy_from_slice(to);
+    }
+    assert_refused(
+        &module,
+        &["`tidegate:plugin@0.1.0`, `tidegate:plugjn@0.1.0`", "depend on each other in a circle", "world `plain`"],
+    );
+}
+
 #[test]
 fn wasi_is_refused_by_the_name_of_the_import() {
     let module = wat::parse_str(r#"(module (import "wasi_snapshot_preview1" "fd_write" (func)))"#).unwrap();
