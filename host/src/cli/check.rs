@@ -23,7 +23,7 @@ pub struct CheckArguments {
 /// Checks a job, prints what was found, and gives the exit code.
 pub fn check(arguments: &CheckArguments) -> u8 {
     super::logging::start(super::logging::Format::Text, true);
-    super::panics::end_the_process();
+    super::panics::end_the_process(&arguments.job);
     let job = match config::load(&arguments.job) {
         Ok(job) => job,
         Err(errors) => {

@@ -33,7 +33,7 @@ pub struct RunArguments {
 /// Runs a job until its end, and gives the exit code.
 pub fn run(arguments: &RunArguments) -> u8 {
     logging::start(arguments.log, arguments.quiet);
-    panics::end_the_process();
+    panics::end_the_process(&arguments.job);
     let job = match config::load(&arguments.job) {
         Ok(job) => job,
         Err(errors) => {
@@ -91,9 +91,11 @@ fn rotation() -> Rotation {
     "stop `{code}` needs a person: `tidegate state repair {job}` looks, changes nothing, and prints the ways on; \
      host/STOPS.md has a chapter about it"
 )]
-struct Stopped {
-    code: &'static str,
-    job: String,
+pub(super) struct Stopped {
+    /// The stop's code.
+    pub(super) code: &'static str,
+    /// The job file.
+    pub(super) job: String,
 }
 
 /// `--fresh` names something that is not there.

@@ -301,7 +301,7 @@ fn failed(source: &str, what: &str, path: &str, cause: io::Error) -> SourceError
         cause.kind(),
         io::ErrorKind::PermissionDenied | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory
     ) {
-        let what = format!("cannot {what} `{path}` ({cause}); {advice}");
+        let what = format!("cannot {what} `{path}` ({cause}); {advice} (stop: nothing-to-read)");
         return SourceError::Changed { source_name: source.to_owned(), what };
     }
     let what = format!("cannot {what} `{path}`; {advice}");

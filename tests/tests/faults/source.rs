@@ -96,7 +96,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row::quick(
         "sink directory removed",
         "the output's folder goes while the job runs",
-        "STOP, again at the next start; put back exact; gone for good the message's way on is exact",
+        "STOP, again at the next start; put back exact; gone for good a new store is exact",
         sink_folder_removed,
     ),
 ];
@@ -210,7 +210,7 @@ fn sink_folder_removed() {
     tally.finish("the folder is back");
     // Gone for good: what was committed is lost with it, and only a job with another store can make it again.
     fs::remove_dir_all(&folder).expect("the folder goes");
-    let said = ["sink `counts`", "is gone", "start the job anew with another `path`"];
+    let said = ["sink `counts`", "is gone", "begin a new file"];
     tally.scene.run().expect_refusal("gone for good", 78, &said);
     let anew = [("path = \"tally.redb\"", "path = \"anew.redb\"")];
     tally.change_job(&anew);

@@ -37,7 +37,7 @@ fn given(text: &str) -> Result<Given, String> {
 /// something stops it and nothing was done.
 pub fn repair(arguments: &RepairArguments) -> u8 {
     logging::start(logging::Format::Text, true);
-    panics::end_the_process();
+    panics::end_the_process(&arguments.job);
     let job = match config::load(&arguments.job) {
         Ok(job) => job,
         Err(errors) => {
