@@ -57,18 +57,24 @@ fn forty_kills_lose_and_double_nothing_and_come_by_every_fail_point() {
     assert_eq!(reached.len(), POINTS.len(), "a fail point is not in the list: {reached:?}");
 }
 
-/// The points of a start that empties an operator's state.
+/// The points of a start that empties an operator's state, and of a call that is undone.
 fn reached_by_an_operator_begun_anew() -> Vec<String> {
     let mut scene = Scene::new(env!("CARGO_BIN_EXE_tidegate-probed"));
-    fs::write(scene.path("in.jsonl"), "{\"user\":\"a\",\"time\":1767225600000}\n").expect("the input is written");
+    let lines = "{\"user\":\"a\",\"time\":1767225600000}\n{\"user\":\"poison\",\"time\":1767225600001}\n";
+    fs::write(scene.path("in.jsonl"), lines).expect("the input is written");
+    let sink = |name: &str, from: &str| {
+        format!("[sink.{name}]\nkind = \"file\"\npath = \"{name}.jsonl\"\nfrom = [\"{from}\"]\n")
+    };
     scene.write_job(&format!(
         "format = 1\nname = \"anew\"\n[source.in]\nkind = \"file\"\npath = \"in.jsonl\"\nkey = \"/user\"\n\
          timestamp = {{ field = \"/time\", format = \"unix_ms\" }}\n[operator.count]\nplugin = \"{}\"\n\
-         config = {{ role = \"count\" }}\ninputs = {{ main = \"in\" }}\n[sink.out]\nkind = \"file\"\npath = \"out.jsonl\"\n\
-         from = [\"count.out\"]\n",
-        plugin("steps").display()
+         config = {{ mode = \"trap_in_process\", word = \"poison\", count = true }}\non_error = \"dead-letter\"\n\
+         inputs = {{ main = \"in\" }}\n{}{}",
+        plugin("misbehave").display(),
+        sink("out", "count.out"),
+        sink("dead", "dead-letters")
     ));
-    scene.run().expect_success("the first run");
+    assert!(scene.run_and_kill("started:1").was_killed(), "the first run ends at checkpoint 0");
     scene.set_variable("TIDEGATE_REACHED", Some(scene.path("reached")));
     scene.run_with(None, &["--fresh", "count"]).expect_success("begun anew");
     let text = fs::read_to_string(scene.path("reached")).expect("the host noted its moments");

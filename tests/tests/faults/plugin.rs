@@ -62,6 +62,30 @@ pub(crate) const ROWS: &[Row] = &[
         memory_bomb_with_kafka,
     ),
     Row::elsewhere(
+        "poison record, `fail`",
+        "a record that makes `process` fail, with `on_error = \"fail\"`",
+        "1, the records named; what was committed stays; mended exact",
+        ("tests/tests/bad_input/plugins.rs", "a_plugin_that_traps_names_the_records_and_loses_nothing"),
+    ),
+    Row::elsewhere(
+        "poison record, `dead-letter`",
+        "records that trap, return an error or nonsense, loop, or take too much memory, with `on_error = \"dead-letter\"`",
+        "each is a dead letter with its reason; the effects of all others stay",
+        ("tests/tests/dead_letters/isolated.rs", "every_way_to_fail_is_a_dead_letter_with_its_reason"),
+    ),
+    Row::elsewhere(
+        "poison record, `dead-letter`, and SIGKILL",
+        "the same, killed around the undo and the checkpoint",
+        "each dead letter once, and all else exact",
+        ("tests/tests/dead_letters/kills.rs", "kafka_gets_each_dead_letter_once_wherever_the_host_is_killed"),
+    ),
+    Row::elsewhere(
+        "different output on replay",
+        "the calls that an undo repeats give another output",
+        "1, operator, shard and call named as not deterministic",
+        ("tests/tests/dead_letters/refused.rs", "another_output_of_a_repeated_call_is_named_and_ends_the_job"),
+    ),
+    Row::elsewhere(
         "stack overflow",
         "`process` recurses without an end",
         "1",

@@ -8,7 +8,8 @@ pub mod table;
 
 use crate::failure::{Doing, Failure, Outcome};
 use crate::{building, places, setup, shell};
-use std::collections::BTreeSet;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ use table::{CAUGHT_BY, Check};
 
 /// The feature that puts the bugs in.
 const FEATURE: &str = "tidegate-tests/seeded-bugs";
+/// The program of the simulation.
+const SIMULATION: &str = "tidegate-simulate";
 /// Seeds of the simulation, as many as in a test run.
 const SEEDS: &str = "10000";
 /// A bug may make a job hang: a check that takes longer has failed.
@@ -43,15 +46,14 @@ pub fn run(only: &[String]) -> Outcome<()> {
     setup::for_kafka()?;
     building::host()?;
     building::plugin_folders()?.iter().try_for_each(|it| building::plugin(it))?;
-    let build = ["test", "--release", "--workspace", "--features", FEATURE, "--no-run"];
-    shell::run(shell::cargo().args(build))?;
+    let programs = Programs::build()?;
     fs::create_dir_all(logs()).at("make", &logs())?;
     let bugs: Vec<_> =
         CAUGHT_BY.iter().filter(|(bug, _)| only.is_empty() || only.iter().any(|name| name == bug)).collect();
     let checks: BTreeSet<Check> = bugs.iter().flat_map(|(_, checks)| checks.iter().copied()).collect();
     println!("without a bug, {} checks must pass", checks.len());
     for check in checks {
-        let ended = try_check(check, None)?;
+        let ended = try_check(&programs, check, None)?;
         if ended != Ended::Passed {
             let log = log_of(check, None);
             return Err(Failure::Job(format!("{} does not pass without a bug; see `{log}`", name_of(check))));
@@ -63,7 +65,7 @@ pub fn run(only: &[String]) -> Outcome<()> {
         let mut cells = Vec::new();
         let mut is_caught = true;
         for check in *checks {
-            let ended = try_check(*check, Some(bug))?;
+            let ended = try_check(&programs, *check, Some(bug))?;
             is_caught &= ended != Ended::Passed;
             cells.push(match ended {
                 Ended::Failed => name_of(*check),
@@ -81,10 +83,66 @@ pub fn run(only: &[String]) -> Outcome<()> {
     Ok(())
 }
 
-fn try_check(check: Check, bug: Option<&str>) -> Outcome<Ended> {
+/// The programs of the one build, so that no check can fail for a compiler's reason.
+struct Programs {
+    simulation: PathBuf,
+    /// Unit tests of the host.
+    host: PathBuf,
+    /// By target of the tests crate.
+    tests: BTreeMap<String, PathBuf>,
+}
+
+impl Programs {
+    fn build() -> Outcome<Programs> {
+        let features = ["--release", "--workspace", "--features", FEATURE];
+        let bins = ["--bin", SIMULATION, "--bin", "tidegate-probed"];
+        shell::run(shell::cargo().arg("build").args(features).args(bins))?;
+        let mut build = shell::cargo();
+        build.arg("test").args(features).args(["--no-run", "--message-format", "json-render-diagnostics"]);
+        let output = build.stderr(Stdio::inherit()).output().doing("build the tests")?;
+        if !output.status.success() {
+            return Err(Failure::Job("the tests cannot be built with the seeded bugs".to_owned()));
+        }
+        let mut programs =
+            Programs { simulation: places::program(SIMULATION), host: PathBuf::new(), tests: BTreeMap::new() };
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
+            let (Some(path), Some(name)) = (message["executable"].as_str(), message["target"]["name"].as_str()) else {
+                continue;
+            };
+            match message["target"]["kind"][0].as_str() {
+                Some("test") => drop(programs.tests.insert(name.to_owned(), path.into())),
+                Some("lib") if name == "tidegate" => programs.host = path.into(),
+                _ => {}
+            }
+        }
+        Ok(programs)
+    }
+
+    fn command_of(&self, check: Check) -> Outcome<Command> {
+        let (folder, program, test) = match check {
+            Check::Simulation => {
+                let mut simulation = Command::new(&self.simulation);
+                simulation.args(["--seeds", SEEDS]);
+                return Ok(simulation);
+            }
+            Check::Host(test) => ("host", &self.host, test),
+            Check::Test(target, test) => {
+                let program = self.tests.get(target);
+                let program = program.ok_or_else(|| Failure::Job(format!("there is no test target `{target}`")))?;
+                ("tests", program, test)
+            }
+        };
+        let mut command = Command::new(program);
+        command.args(["--exact", test]).current_dir(places::root().join(folder));
+        Ok(command)
+    }
+}
+
+fn try_check(programs: &Programs, check: Check, bug: Option<&str>) -> Outcome<Ended> {
     let path = logs().join(log_of(check, bug));
     let log = File::create(&path).at("write", &path)?;
-    let mut command = command_of(check);
+    let mut command = programs.command_of(check)?;
     command.env("TIDEGATE_KAFKA_LIBS", places::kafka_libs()).env("TIDEGATE_TEST_PLUGINS", places::plugins());
     if let Some(bug) = bug {
         command.env("TIDEGATE_BUG", bug);
@@ -96,6 +154,11 @@ fn try_check(check: Check, bug: Option<&str>) -> Outcome<Ended> {
     let deadline = Instant::now() + CHECK_MAX;
     loop {
         if let Some(status) = child.try_wait().doing("wait for a check")? {
+            let is_run =
+                check == Check::Simulation || fs::read_to_string(&path).at("read", &path)?.contains("running 1 test");
+            if !is_run {
+                return Err(Failure::Job(format!("{} is no test; see `{}`", name_of(check), places::from_root(&path))));
+            }
             return Ok(if status.success() { Ended::Passed } else { Ended::Failed });
         }
         if Instant::now() > deadline {
@@ -105,26 +168,6 @@ fn try_check(check: Check, bug: Option<&str>) -> Outcome<Ended> {
         }
         thread::sleep(POLL);
     }
-}
-
-fn command_of(check: Check) -> Command {
-    let mut cargo = shell::cargo();
-    cargo.current_dir(places::root());
-    match check {
-        Check::Simulation => {
-            let run = ["run", "--release", "--quiet", "--workspace", "--features", FEATURE];
-            cargo.args(run).args(["--bin", "tidegate-simulate", "--", "--seeds", SEEDS]);
-        }
-        Check::Host(test) => {
-            cargo.args(["test", "--release", "--workspace", "--features", FEATURE, "--lib"]);
-            cargo.args(["--", "--exact", test]);
-        }
-        Check::Test(target, test) => {
-            cargo.args(["test", "--release", "--workspace", "--features", FEATURE, "--test", target]);
-            cargo.args(["--", "--exact", test]);
-        }
-    }
-    cargo
 }
 
 fn name_of(check: Check) -> String {

@@ -15,6 +15,8 @@ const FILE_KILLS: Check =
     Check::Test("exactly_once_files", "a_kill_at_any_moment_of_a_checkpoint_loses_and_doubles_nothing");
 const KAFKA_KILLS: Check =
     Check::Test("exactly_once_kafka", "a_kill_at_any_moment_of_a_checkpoint_loses_and_doubles_nothing");
+const COUNTED_KILLS: Check =
+    Check::Test("dead_letters", "kills::kafka_gets_each_dead_letter_once_wherever_the_host_is_killed");
 const KAFKA_RECOVERY_KILLS: Check = Check::Test("exactly_once_kafka", "a_kill_in_recovery_loses_and_doubles_nothing");
 const LATE_END: Check = Check::Test("exactly_once_kafka", "a_late_end_of_a_transaction_finds_the_producer_replaced");
 const RANDOM_STORE: Check =
@@ -29,11 +31,14 @@ pub const CAUGHT_BY: &[(&str, &[Check])] = &[
         "NoConfirm",
         &[
             Check::Simulation,
-            Check::Test("kafka_transaction", "a_transaction_that_nobody_decides_is_seen_as_undecided"),
+            Check::Test(
+                "state_repair",
+                "hanging::a_committed_checkpoint_that_hangs_in_a_sink_partition_is_committed_there",
+            ),
         ],
     ),
     ("NoRotation", &[Check::Simulation, LATE_END]),
-    ("OffsetsOneShort", &[Check::Simulation, KAFKA_KILLS]),
+    ("OffsetsOneShort", &[Check::Simulation, COUNTED_KILLS]),
     ("PositionsAfterBarrier", &[Check::Simulation, KAFKA_KILLS]),
     ("SnapshotBeforeAlignment", &[Check::Simulation]),
     ("BarrierOvertakesRows", &[Check::Simulation, KAFKA_KILLS]),
