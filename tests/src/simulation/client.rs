@@ -114,6 +114,20 @@ impl Client {
 #[derive(Debug, Default)]
 pub(super) struct Network {
     pub(super) held: Vec<Request>,
+    /// What a script has happen to the next request of a kind, whatever is chosen.
+    pub(super) scripted: VecDeque<(Aim, Fate)>,
+}
+
+/// Whether a script means a request.
+pub(super) type Aim = fn(&Request) -> bool;
+
+/// What the network does to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Answered,
+    RequestLost,
+    RequestHeld,
+    AnswerLost,
 }
 
 impl Shared {
@@ -122,38 +136,45 @@ impl Shared {
         if self.is_away() {
             return None;
         }
-        let network = [Fault::RequestLost, Fault::RequestHeld, Fault::AnswerLost];
-        // What waits for a commit waits for the end of a transaction.
-        let is_dull = self.moment == Moment::Commit && matches!(request, Request::Produce { .. });
-        let waiting = if is_dull { &[] } else { &network[..] };
-        let has_struck = self.strikes(waiting, self.shape.network_faults_per_mille);
-        let fate = match self.ambush.last() {
-            _ if !has_struck => 0,
-            Some((Fault::AnswerLost, moment)) if *moment == self.moment => 3,
-            Some((Fault::RequestHeld, moment)) if *moment == self.moment => 2,
-            _ => 1 + self.choices.below(3),
-        };
+        let fate = self.fate(request);
         match fate {
-            1 => {
+            Fate::RequestLost => {
                 self.struck(Fault::RequestLost);
                 self.note(|| format!("{request:?}: lost on the way"));
                 return None;
             }
-            2 => {
+            Fate::RequestHeld => {
                 self.struck(Fault::RequestHeld);
                 self.note(|| format!("{request:?}: held back"));
                 self.network.held.push(request);
                 return None;
             }
-            _ => {}
+            Fate::Answered | Fate::AnswerLost => {}
         }
         let answer = self.broker.take(self.clock_ms, request);
-        if fate == 3 {
+        if fate == Fate::AnswerLost {
             self.struck(Fault::AnswerLost);
             self.note(|| format!("{request:?}: {answer:?}, and the answer is lost"));
             return None;
         }
         self.note(|| format!("{request:?}: {answer:?}"));
         Some(answer)
+    }
+
+    fn fate(&mut self, request: Request) -> Fate {
+        if let Some(at) = self.network.scripted.iter().position(|(is_meant, _)| is_meant(&request)) {
+            return self.network.scripted.remove(at).expect("it was found there").1;
+        }
+        let network = [Fault::RequestLost, Fault::RequestHeld, Fault::AnswerLost];
+        // What waits for a commit waits for the end of a transaction.
+        let is_dull = self.moment == Moment::Commit && matches!(request, Request::Produce { .. });
+        let waiting = if is_dull { &[] } else { &network[..] };
+        let has_struck = self.strikes(waiting, self.shape.network_faults_per_mille);
+        match self.ambush.last() {
+            _ if !has_struck => Fate::Answered,
+            Some((Fault::AnswerLost, moment)) if *moment == self.moment => Fate::AnswerLost,
+            Some((Fault::RequestHeld, moment)) if *moment == self.moment => Fate::RequestHeld,
+            _ => [Fate::RequestLost, Fate::RequestHeld, Fate::AnswerLost][self.choices.below(3)],
+        }
     }
 }

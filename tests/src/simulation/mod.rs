@@ -14,6 +14,7 @@ mod broker;
 mod campaign;
 mod choices;
 mod client;
+mod conformity;
 mod coverage;
 mod faults;
 mod files;
@@ -32,4 +33,5 @@ mod store;
 mod world;
 
 pub use campaign::{Failure, Summary, Trace, replay, run, starve, trace};
+pub use conformity::{Script, Step, on_broker, on_model, scripts};
 pub use judge::{Complaint, Rule};

@@ -1,0 +1,266 @@
+//! The side of a real broker: the product's producers, each behind a proxy of its own.
+//!
+//! Next room: [`crate::proxy`].
+
+use super::super::broker::{MARKER, PARTITIONS, SINK_PARTITIONS};
+use super::{Api, Kind, Manner, Outcome, Side, Step, Visible};
+use crate::broker::{Broker, ProxyLease};
+use crate::proxy::{ApiKey, Fault, Rule};
+use kafka_protocol::messages::{AddPartitionsToTxnResponse, ProduceResponse};
+use kafka_protocol::protocol::Decodable;
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::thread;
+use std::time::{Duration, Instant};
+use tidegate::checkpoint::record::Marker;
+use tidegate::config::model::{KafkaConnection, Secret};
+use tidegate::ids::{AttemptId, CheckpointId, StoreId};
+use tidegate::kafka::look::{Confirmation, Patience};
+use tidegate::kafka::transaction::{CommitOutcome, Options, ProduceError, Rotation};
+use tidegate::kafka::{KafkaError, Look, MarkerPlace, NewRecord, TopicPartition, TransactionalProducer, marker};
+use uuid::Uuid;
+
+const SOON: Duration = Duration::from_secs(30);
+/// A producer that is hasty gives a commit up before its connection does.
+const HASTE: Duration = Duration::from_secs(1);
+/// Control records that are on their way arrive within it.
+const QUIET: Duration = Duration::from_millis(300);
+const TIME: i64 = 1_700_000_000_000;
+/// The broker's words for a write that it has already.
+const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
+/// Its words for a request of a producer that was replaced.
+const FENCED: [i16; 2] = [47, 90];
+
+/// The real side.
+pub(super) struct Real<'a> {
+    broker: &'a Broker,
+    job: String,
+    topic: String,
+    lives: BTreeMap<String, Life<'a>>,
+    faults: usize,
+}
+
+/// A producer, or what is left of it: the proxy keeps what it holds.
+struct Life<'a> {
+    proxy: ProxyLease<'a>,
+    producer: Option<TransactionalProducer>,
+    /// The next request that is kept back is its last.
+    is_stalling: bool,
+}
+
+impl<'a> Real<'a> {
+    pub(super) fn new(broker: &'a Broker, job: &str) -> Real<'a> {
+        let topic = format!("{job}.out");
+        broker.create_topic(&topic, SINK_PARTITIONS as i32, &[]);
+        broker.create_topic(&format!("tidegate.{job}"), 1, &[]);
+        Real { broker, job: job.to_owned(), topic, lives: BTreeMap::new(), faults: 0 }
+    }
+
+    fn life(&mut self, name: &str) -> &mut Life<'a> {
+        let broker = self.broker;
+        let born = || Life { proxy: broker.proxy(), producer: None, is_stalling: false };
+        self.lives.entry(name.to_owned()).or_insert_with(born)
+    }
+
+    fn producer(&mut self, name: &str) -> TransactionalProducer {
+        self.life(name).producer.take().expect("the producer is there")
+    }
+
+    /// What a start does: takes the transactional id over, and waits until what was open is ended.
+    fn init(&mut self, name: &str, manner: Manner) -> Outcome {
+        let property = |name: &str, value: &str| (name.to_owned(), Secret::new(value.to_owned()));
+        let connection = KafkaConnection {
+            name: "main".to_owned(),
+            brokers: vec![self.life(name).proxy.address()],
+            properties: vec![property("socket.timeout.ms", "3000"), property("reconnect.backoff.ms", "20")],
+        };
+        let options = Options {
+            transactional_id: format!("tidegate.{}", self.job),
+            transaction_timeout: None,
+            commit_max: if manner.is_hasty { HASTE } else { SOON },
+            marker: MarkerPlace::of_job(&self.job),
+            rotation: if manner.is_kept { Rotation::Never } else { Rotation::WhenDoubtful },
+        };
+        let look = Look::connect(&connection).expect("a client can be made");
+        let mut producer = match TransactionalProducer::init(&connection, options, look, SOON) {
+            Ok(producer) => producer,
+            Err(error) => return outcome(&error, Outcome::Unknown),
+        };
+        producer.open_topic(&self.topic, SOON).expect("the topic exists");
+        let places: Vec<_> = (0..SINK_PARTITIONS).map(|partition| self.place(partition)).collect();
+        let ends = producer.look().ends(&places, SOON).expect("the broker answers");
+        let settled = producer.look().confirm(&ends, &mut |_| Patience::Wait);
+        assert!(matches!(settled, Confirmation::Decided), "the earlier life is not ended: {settled:?}");
+        self.life(name).producer = Some(producer);
+        Outcome::Done
+    }
+
+    fn place(&self, partition: usize) -> TopicPartition {
+        TopicPartition { topic: self.topic.clone(), partition: partition as i32 }
+    }
+
+    fn produce(&mut self, name: &str, partition: usize, value: &str) -> Outcome {
+        let place = [self.place(partition)];
+        let mut producer = self.producer(name);
+        let (topic, _) = producer.open_topic(&self.topic, SOON).expect("the topic exists");
+        let end = |producer: &TransactionalProducer| {
+            producer.look().ends(&place, SOON).expect("the broker answers")[0].end_offset
+        };
+        let before = end(&producer);
+        let record =
+            NewRecord { partition: partition as i32, key: None, value: Some(value.as_bytes()), timestamp: TIME };
+        let life = self.life(name);
+        match producer.produce(topic, &record, []) {
+            Ok(()) => {}
+            Err(ProduceError::Kafka(error)) => return outcome(&error, Outcome::Refused),
+            Err(error) => panic!("the script's value is not taken: {error}"),
+        }
+        let deadline = Instant::now() + SOON;
+        let written = loop {
+            if let Err(error) = producer.poll() {
+                break outcome(&error, Outcome::Refused);
+            }
+            if end(&producer) > before {
+                break Outcome::Done;
+            }
+            if life.is_stalling && life.proxy.wait_held(Duration::ZERO) {
+                break Outcome::Unknown;
+            }
+            assert!(Instant::now() < deadline, "a record is neither taken nor refused");
+            thread::sleep(Duration::from_millis(2));
+        };
+        life.producer = Some(producer);
+        written
+    }
+
+    fn commit(&mut self, name: &str, checkpoint: u64) -> Outcome {
+        let marker = Marker {
+            id: CheckpointId(checkpoint),
+            attempt: AttemptId(Uuid::from_u128(1)),
+            store: StoreId(Uuid::from_u128(1)),
+            digest: 0,
+        };
+        let drained = match self.producer(name).drain(SOON) {
+            Ok(drained) => drained,
+            Err(error) => return outcome(&error, Outcome::Refused),
+        };
+        match drained.commit(&marker) {
+            CommitOutcome::Unknown(error) => outcome(&error, Outcome::Unknown),
+            CommitOutcome::Committed(unconfirmed) => {
+                let confirmed = unconfirmed.confirm(&mut |_| Patience::Wait).expect("the commit is confirmed");
+                self.life(name).producer = Some(confirmed.resume(SOON).expect("the producer goes on"));
+                Outcome::Done
+            }
+        }
+    }
+
+    /// A process that is gone sends nothing any more; here its client library may go on.
+    fn kill(&mut self, name: &str) {
+        let life = self.life(name);
+        for api in [Api::Init, Api::Add, Api::Produce, Api::End] {
+            life.proxy.rule(Rule { api: key(api), skip: 0, times: usize::MAX, fault: Fault::CutBefore });
+        }
+        drop(life.producer.take());
+    }
+
+    fn deliver(&mut self, name: &str) -> Outcome {
+        let life = self.life(name);
+        assert!(life.proxy.wait_held(SOON), "nothing was kept back");
+        let delivered = life.proxy.deliver();
+        let code = match delivered.api {
+            ApiKey::END_TXN => delivered.end_txn_error(),
+            ApiKey::PRODUCE => {
+                // Flexible versions have an empty list of tags before the body.
+                let skipped = usize::from(delivered.version >= 9);
+                let answer = ProduceResponse::decode(&mut Cursor::new(&delivered.answer[skipped..]), delivered.version);
+                answer.expect("the broker's answer can be read").responses[0].partition_responses[0].error_code
+            }
+            ApiKey::ADD_PARTITIONS_TO_TXN => {
+                assert!(delivered.version < 3, "the flexible form of an answer: {delivered:?}");
+                let body = &mut Cursor::new(&delivered.answer[..]);
+                let answer = AddPartitionsToTxnResponse::decode(body, delivered.version);
+                let topics = answer.expect("the broker's answer can be read").results_by_topic_v3_and_below;
+                topics[0].results_by_partition[0].partition_error_code
+            }
+            other => panic!("the answer to {other:?} is not understood"),
+        };
+        thread::sleep(QUIET);
+        match code {
+            0 | DUPLICATE_SEQUENCE_NUMBER => Outcome::Done,
+            code if FENCED.contains(&code) => Outcome::Fenced,
+            _ => Outcome::Refused,
+        }
+    }
+
+    fn read(&self) -> Visible {
+        let mut visible = Visible::default();
+        for record in self.broker.read_committed(&self.topic) {
+            visible[record.partition as usize].push(record.text().to_owned());
+        }
+        let text = |value: &[u8]| format!("marker:{}", marker::decode(value).expect("the marker is ours").id.0);
+        let own = self.broker.read_committed(&format!("tidegate.{}", self.job)).into_iter();
+        visible[MARKER] = own.map(|record| record.value.map_or("begin".to_owned(), |value| text(&value))).collect();
+        visible
+    }
+}
+
+impl Side for Real<'_> {
+    fn step(&mut self, step: &Step) -> Outcome {
+        match step {
+            Step::Init(name, manner) => return self.init(name, *manner),
+            Step::Produce(name, partition, value) => return self.produce(name, *partition, value),
+            Step::Commit(name, checkpoint) => return self.commit(name, *checkpoint),
+            Step::Deliver(name) => return self.deliver(name),
+            Step::Fault(name, kind, api) => {
+                let fault = match kind {
+                    Kind::LoseReply => Fault::CutAfter,
+                    Kind::DropReplies => Fault::DropReply,
+                    Kind::CutBefore => Fault::CutBefore,
+                    Kind::Hold => Fault::HoldAndCut,
+                    Kind::Stall => Fault::Hold,
+                };
+                self.faults += 1;
+                let life = self.life(name);
+                life.is_stalling = *kind == Kind::Stall;
+                life.proxy.next(key(*api), fault);
+            }
+            Step::Kill(name) => self.kill(name),
+            Step::Restart => {
+                self.broker.kill();
+                self.broker.restart();
+            }
+        }
+        Outcome::Done
+    }
+
+    fn visible(&mut self) -> Visible {
+        let mut before = self.read();
+        loop {
+            thread::sleep(QUIET);
+            let after = self.read();
+            if after == before {
+                return after;
+            }
+            before = after;
+        }
+    }
+
+    fn idle_faults(&self) -> usize {
+        self.faults.saturating_sub(self.lives.values().map(|life| life.proxy.hits().len()).sum())
+    }
+}
+
+fn key(api: Api) -> ApiKey {
+    match api {
+        Api::Init => ApiKey::INIT_PRODUCER_ID,
+        Api::Add => ApiKey::ADD_PARTITIONS_TO_TXN,
+        Api::Produce => ApiKey::PRODUCE,
+        Api::End => ApiKey::END_TXN,
+    }
+}
+
+fn outcome(error: &KafkaError, otherwise: Outcome) -> Outcome {
+    if matches!(error, KafkaError::Fenced { .. }) { Outcome::Fenced } else { otherwise }
+}
+
+const _: () = assert!(MARKER + 1 == PARTITIONS);
