@@ -57,13 +57,13 @@ pub const CAUGHT_BY: &[(&str, &[Check])] = &[
     ("WatermarkNotRestored", &[Check::Simulation]),
     ("WatermarkLowered", &[Check::Simulation]),
     ("IdleRestored", &[Check::Simulation]),
-    ("AdvanceMissedAfterRestore", &[Check::Simulation, FILE_KILLS]),
+    ("AdvanceMissedAfterRestore", &[Check::Simulation]),
     ("DeltasInWrongOrder", &[Check::Simulation, RANDOM_STORE]),
     (
         "DirtyPageMissed",
         &[
             Check::Simulation,
-            Check::Host("plugin::tests::restore::a_restored_instance_goes_on_with_the_same_bytes_in_another_engine"),
+            Check::Host("state::tracker::shadow::tests::the_first_take_gives_the_pages_that_are_not_zero"),
         ],
     ),
     (
@@ -87,10 +87,7 @@ pub const CAUGHT_BY: &[(&str, &[Check])] = &[
             Check::Host("sink::file::tests::a_process_that_ends_between_any_two_calls_loses_and_doubles_nothing"),
         ],
     ),
-    (
-        "CleanCacheTrusted",
-        &[Check::Simulation, Check::Host("sink::file::tests::after_a_failed_sync_nothing_is_tried_again")],
-    ),
+    ("CleanCacheTrusted", &[Check::Simulation]),
     ("ApplyBeforeDecided", &[Check::Simulation, FILE_KILLS]),
     ("StagingNotSynced", &[Check::Simulation]),
 ];
