@@ -2,6 +2,7 @@
 //!
 //! Next room: `tests/simulation/scripts.txt`.
 
+use std::thread;
 use tidegate_tests::broker::{Broker, Options, TransactionVersion};
 use tidegate_tests::simulation::{Script, Step, on_broker, on_model, scripts};
 
@@ -9,12 +10,26 @@ fn all() -> Vec<Script> {
     scripts(include_str!("../simulation/scripts.txt"))
 }
 
-/// The broker is the test's own, because scripts restart it.
+/// The broker is the test's own, because scripts restart it: these run alone, the others by twos.
 fn run_all_on(transaction_version: TransactionVersion) {
-    let broker = Broker::start(&Options { transaction_version, ..Options::default() });
-    let run = |(number, script): (usize, &Script)| on_broker(script, &broker, &format!("script-{number}")).err();
-    let failures: Vec<String> = all().iter().enumerate().filter_map(run).collect();
+    let often = ("transaction.abort.timed.out.transaction.cleanup.interval.ms".to_owned(), "500".to_owned());
+    let broker = Broker::start(&Options { transaction_version, config: vec![often], ..Options::default() });
+    let (alone, others): (Vec<_>, Vec<_>) = all().into_iter().enumerate().partition(|(_, script)| restarts(script));
+    let run = |numbered: &[(usize, Script)]| {
+        let run = |(number, script): &(usize, Script)| on_broker(script, &broker, &format!("script-{number}")).err();
+        numbered.iter().filter_map(run).collect::<Vec<String>>()
+    };
+    let (first, second) = others.split_at(others.len() / 2);
+    let mut failures = thread::scope(|scope| {
+        let second = scope.spawn(|| run(second));
+        [run(first), second.join().expect("no script's step is impossible")].concat()
+    });
+    failures.extend(run(&alone));
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn restarts(script: &Script) -> bool {
+    script.steps.iter().any(|(step, _)| *step == Step::Restart)
 }
 
 #[test]

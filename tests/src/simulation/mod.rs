@@ -7,6 +7,7 @@
 //! shells (`output`, `job`, `process`), and a person who goes by the runbook (`faults`). Every order of events, every fault and
 //! every crash point is a choice (`choices`) that follows from the seed. The judge (`judge`) compares what readers see with
 //! what was put in. What was gone through is counted (`coverage`), and an arm that is never taken is a failure.
+//! `conformity` runs scripts on the model cluster and on a real broker, which must do the same.
 //!
 //! `cargo xtask simulate --seeds 1000000` runs many; `tests/tests/simulation.rs` runs 10,000 and the cases that once failed.
 

@@ -39,6 +39,8 @@ pub enum Step {
     Kill(String),
     /// The broker gets the oldest request that was kept back.
     Deliver(String),
+    /// The transaction's time-out ends it.
+    Expire(String),
     /// The broker is killed and started.
     Restart,
 }
@@ -48,6 +50,7 @@ pub enum Step {
 pub struct Manner {
     is_kept: bool,
     is_hasty: bool,
+    is_brief: bool,
 }
 
 /// What happens to a request.
@@ -144,6 +147,7 @@ fn read_line(script: &mut Script, line: &str) -> Option<()> {
                 match *option {
                     "without-rotation" => manner.is_kept = true,
                     "hasty" => manner.is_hasty = true,
+                    "brief" => manner.is_brief = true,
                     _ => return None,
                 }
             }
@@ -156,6 +160,7 @@ fn read_line(script: &mut Script, line: &str) -> Option<()> {
         ["commit", producer, checkpoint] => Step::Commit(own(producer), checkpoint.parse().ok()?),
         ["kill", producer] => Step::Kill(own(producer)),
         ["deliver", producer] => Step::Deliver(own(producer)),
+        ["expire", producer] => Step::Expire(own(producer)),
         ["restart"] => Step::Restart,
         _ => return None,
     };

@@ -2,7 +2,7 @@
 //!
 //! Control records are written as soon as they can be, and no fault strikes but the script's. Next room: `real`.
 
-use super::super::broker::{Answer, Payload, Request};
+use super::super::broker::{Answer, Payload, Request, TRANSACTION_TIMEOUT_MS};
 use super::super::choices::Choices;
 use super::super::client::{Aim, Fate};
 use super::super::output::Output;
@@ -131,6 +131,12 @@ impl Side for Model {
             Step::Commit(name, checkpoint) => self.commit(name, CheckpointId(*checkpoint)),
             Step::Kill(name) => {
                 self.producers.remove(name).expect("the producer is there");
+                Outcome::Done
+            }
+            Step::Expire(_) => {
+                self.shared.clock_ms += TRANSACTION_TIMEOUT_MS + 1;
+                assert!(self.shared.broker.expire(self.shared.clock_ms), "no transaction is open");
+                write_controls(&mut self.shared);
                 Outcome::Done
             }
             Step::Deliver(_) => self.deliver(),

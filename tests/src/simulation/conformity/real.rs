@@ -5,6 +5,7 @@
 use super::super::broker::{MARKER, PARTITIONS, SINK_PARTITIONS};
 use super::{Api, Kind, Manner, Outcome, Side, Step, Visible};
 use crate::broker::{Broker, ProxyLease};
+use crate::judge::wait_until;
 use crate::proxy::{ApiKey, Fault, Rule};
 use kafka_protocol::messages::{AddPartitionsToTxnResponse, ProduceResponse};
 use kafka_protocol::protocol::Decodable;
@@ -21,8 +22,10 @@ use tidegate::kafka::{KafkaError, Look, MarkerPlace, NewRecord, TopicPartition, 
 use uuid::Uuid;
 
 const SOON: Duration = Duration::from_secs(30);
-/// A producer that is hasty gives a commit up before its connection does.
+/// A hasty producer gives a commit up before its connection does.
 const HASTE: Duration = Duration::from_secs(1);
+/// A transaction's time-out that is hardly longer than a connection's, as the client library demands.
+const BRIEF: Duration = Duration::from_secs(4);
 /// Control records that are on their way arrive within it.
 const QUIET: Duration = Duration::from_millis(300);
 const TIME: i64 = 1_700_000_000_000;
@@ -46,6 +49,8 @@ struct Life<'a> {
     producer: Option<TransactionalProducer>,
     /// The next request that is kept back is its last.
     is_stalling: bool,
+    /// Its transaction has begun, and with it the record in the marker's partition.
+    is_open: bool,
 }
 
 impl<'a> Real<'a> {
@@ -58,7 +63,7 @@ impl<'a> Real<'a> {
 
     fn life(&mut self, name: &str) -> &mut Life<'a> {
         let broker = self.broker;
-        let born = || Life { proxy: broker.proxy(), producer: None, is_stalling: false };
+        let born = || Life { proxy: broker.proxy(), producer: None, is_stalling: false, is_open: false };
         self.lives.entry(name.to_owned()).or_insert_with(born)
     }
 
@@ -76,7 +81,7 @@ impl<'a> Real<'a> {
         };
         let options = Options {
             transactional_id: format!("tidegate.{}", self.job),
-            transaction_timeout: None,
+            transaction_timeout: manner.is_brief.then_some(BRIEF),
             commit_max: if manner.is_hasty { HASTE } else { SOON },
             marker: MarkerPlace::of_job(&self.job),
             rotation: if manner.is_kept { Rotation::Never } else { Rotation::WhenDoubtful },
@@ -87,11 +92,11 @@ impl<'a> Real<'a> {
             Err(error) => return outcome(&error, Outcome::Unknown),
         };
         producer.open_topic(&self.topic, SOON).expect("the topic exists");
-        let places: Vec<_> = (0..SINK_PARTITIONS).map(|partition| self.place(partition)).collect();
-        let ends = producer.look().ends(&places, SOON).expect("the broker answers");
+        let ends = producer.look().ends(&self.places(), SOON).expect("the broker answers");
         let settled = producer.look().confirm(&ends, &mut |_| Patience::Wait);
         assert!(matches!(settled, Confirmation::Decided), "the earlier life is not ended: {settled:?}");
-        self.life(name).producer = Some(producer);
+        let life = self.life(name);
+        (life.producer, life.is_open) = (Some(producer), false);
         Outcome::Done
     }
 
@@ -99,14 +104,30 @@ impl<'a> Real<'a> {
         TopicPartition { topic: self.topic.clone(), partition: partition as i32 }
     }
 
+    fn places(&self) -> Vec<TopicPartition> {
+        (0..SINK_PARTITIONS).map(|partition| self.place(partition)).collect()
+    }
+
+    fn expire(&mut self, name: &str) {
+        let places = self.places();
+        let look = self.life(name).producer.as_ref().expect("the producer is there").look();
+        let open = look.ends(&places, SOON).expect("the broker answers");
+        wait_until("the transaction is ended by its time-out", || {
+            let ends = look.ends(&places, SOON).expect("the broker answers");
+            ends != open && look.stable(&places, SOON).expect("the broker answers") == ends
+        });
+    }
+
     fn produce(&mut self, name: &str, partition: usize, value: &str) -> Outcome {
-        let place = [self.place(partition)];
+        let marker = TopicPartition { topic: format!("tidegate.{}", self.job), partition: 0 };
+        let places = [self.place(partition), marker];
         let mut producer = self.producer(name);
         let (topic, _) = producer.open_topic(&self.topic, SOON).expect("the topic exists");
-        let end = |producer: &TransactionalProducer| {
-            producer.look().ends(&place, SOON).expect("the broker answers")[0].end_offset
+        let ends = |producer: &TransactionalProducer| {
+            let ends = producer.look().ends(&places, SOON).expect("the broker answers");
+            (ends[0].end_offset, ends[1].end_offset)
         };
-        let before = end(&producer);
+        let before = ends(&producer);
         let record =
             NewRecord { partition: partition as i32, key: None, value: Some(value.as_bytes()), timestamp: TIME };
         let life = self.life(name);
@@ -120,7 +141,8 @@ impl<'a> Real<'a> {
             if let Err(error) = producer.poll() {
                 break outcome(&error, Outcome::Refused);
             }
-            if end(&producer) > before {
+            let now = ends(&producer);
+            if now.0 > before.0 && (life.is_open || now.1 > before.1) {
                 break Outcome::Done;
             }
             if life.is_stalling && life.proxy.wait_held(Duration::ZERO) {
@@ -129,7 +151,7 @@ impl<'a> Real<'a> {
             assert!(Instant::now() < deadline, "a record is neither taken nor refused");
             thread::sleep(Duration::from_millis(2));
         };
-        life.producer = Some(producer);
+        (life.producer, life.is_open) = (Some(producer), true);
         written
     }
 
@@ -148,7 +170,9 @@ impl<'a> Real<'a> {
             CommitOutcome::Unknown(error) => outcome(&error, Outcome::Unknown),
             CommitOutcome::Committed(unconfirmed) => {
                 let confirmed = unconfirmed.confirm(&mut |_| Patience::Wait).expect("the commit is confirmed");
-                self.life(name).producer = Some(confirmed.resume(SOON).expect("the producer goes on"));
+                let life = self.life(name);
+                life.producer = Some(confirmed.resume(SOON).expect("the producer goes on"));
+                life.is_open = false;
                 Outcome::Done
             }
         }
@@ -166,6 +190,8 @@ impl<'a> Real<'a> {
     fn deliver(&mut self, name: &str) -> Outcome {
         let life = self.life(name);
         assert!(life.proxy.wait_held(SOON), "nothing was kept back");
+        // Late enough for the coordinator to be through with the transaction before.
+        thread::sleep(QUIET);
         let delivered = life.proxy.deliver();
         let code = match delivered.api {
             ApiKey::END_TXN => delivered.end_txn_error(),
@@ -225,6 +251,7 @@ impl Side for Real<'_> {
                 life.proxy.next(key(*api), fault);
             }
             Step::Kill(name) => self.kill(name),
+            Step::Expire(name) => self.expire(name),
             Step::Restart => {
                 self.broker.kill();
                 self.broker.restart();
