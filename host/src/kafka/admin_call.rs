@@ -18,8 +18,10 @@ const ANSWER_GRACE: Duration = Duration::from_millis(500);
 /// While an answer is waited for, the library's reports are looked at this often: wrong credentials end the wait.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Learning who leads is given at least this long, however short the request's own time is.
+/// Learning who leads is given at least this long, however short the request's own time is, and at most so long: brokers that
+/// live answer at once.
 const REFRESH_MIN: Duration = Duration::from_millis(500);
+const REFRESH_MAX: Duration = Duration::from_secs(2);
 
 /// What a request asks of the broker beside its own arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +85,7 @@ pub(super) fn request(
     if result.as_ref().is_err_and(|error| error.class() == Class::Retry) {
         // librdkafka asks one broker, the one it was told is the controller, and waits for that one for ever, even if it is
         // dead and the others live. The next request goes where the cluster says then; that this fails, it will say.
-        let _ = refresh(client, timeout.max(REFRESH_MIN));
+        let _ = refresh(client, timeout.clamp(REFRESH_MIN, REFRESH_MAX));
     }
     result
 }
