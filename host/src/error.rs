@@ -216,12 +216,7 @@ impl JobError {
     pub fn stop(&self) -> Option<Stop> {
         match self {
             _ if self.exit_code() != EXIT_STOP => None,
-            JobError::Conflict(conflict) => Some(match conflict {
-                Conflict::ForeignStore { .. } => Stop::ForeignStore,
-                Conflict::StoreBehind { .. } => Stop::StoreBehind,
-                Conflict::UnknownAttempt { .. } => Stop::UnknownAttempt,
-                Conflict::MarkerLost { .. } => Stop::MarkerLost,
-            }),
+            JobError::Conflict(conflict) => Some(conflict.stop()),
             JobError::Store(error) => Some(error.stop()),
             JobError::Kafka(_) => Some(Stop::KafkaRefused),
             JobError::Settle(error) => error.stop(),

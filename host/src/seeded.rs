@@ -71,6 +71,8 @@ pub enum Bug {
     NoSettle,
     /// The marker is read uncommitted.
     MarkerReadUncommitted,
+    /// A marker that was written and that readers do not get is not held against the store's numbers.
+    WrittenMarkerIgnored,
     /// Records are read before a first checkpoint is decided.
     NoCheckpointZero,
     /// A file sink appends at the end of the file, wherever that is.
@@ -118,6 +120,7 @@ impl Bug {
         Bug::MarkerNotReadAgain,
         Bug::NoSettle,
         Bug::MarkerReadUncommitted,
+        Bug::WrittenMarkerIgnored,
         Bug::NoCheckpointZero,
         Bug::AppendWithoutLooking,
         Bug::CleanCacheTrusted,

@@ -162,7 +162,7 @@ impl Starting<'_> {
                 | Action::SettlePrepared { .. }
                 | Action::Initialise
                 | Action::Settle
-                | Action::ReadMarker => {
+                | Action::ReadMarkers => {
                     let fact = self.ask_kafka(&action)?;
                     startup.on(fact)
                 }
@@ -176,7 +176,7 @@ impl Starting<'_> {
 
     fn ask_kafka(&mut self, action: &Action) -> Result<Fact, JobError> {
         match (action, &self.output) {
-            (Action::Look, Output::Looking(look)) => return Ok(Fact::Marker(look.marker()?)),
+            (Action::Look, Output::Looking(look)) => return Ok(Fact::Markers(look.markers()?)),
             (Action::SettlePrepared { id, is_marked }, Output::Looking(look)) => {
                 look.settle_prepared(*id, *is_marked, &prepared_ends(&self.facts))?;
             }
@@ -184,7 +184,7 @@ impl Starting<'_> {
                 output.settle(&sink_topics(self.job))?;
                 probe::reached("settled");
             }
-            (Action::ReadMarker, Output::Ready(output)) => return Ok(Fact::Marker(output.marker()?)),
+            (Action::ReadMarkers, Output::Ready(output)) => return Ok(Fact::Markers(output.markers()?)),
             (Action::Initialise, Output::Looking(_)) => {
                 probe::reached("looked");
                 let Output::Looking(look) = std::mem::replace(&mut self.output, Output::None) else {

@@ -8,6 +8,7 @@
 use super::record::Marker;
 use crate::ids::{AttemptId, CheckpointId, StoreId};
 use crate::seeded::{self, Bug};
+use crate::stops::Stop;
 use std::fmt;
 
 /// What the store says when it is opened.
@@ -39,8 +40,18 @@ pub struct Stored {
 pub enum Verdict {
     /// The store decides for itself: PREPARED is the decision.
     StoreDecides,
-    /// The last committed marker of the job, if its topic has one.
-    Marker(Option<Marker>),
+    /// The markers do.
+    Markers(Markers),
+}
+
+/// What the marker's topic holds of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Markers {
+    /// The last committed one, as readers get it: it decides.
+    pub committed: Option<Marker>,
+    /// The last one that was written, whatever became of its transaction. It decides nothing; but PREPARED is durable before a
+    /// marker is written, so a store that never gave its number is an older copy.
+    pub written: Option<Marker>,
 }
 
 /// What the caller must do.
@@ -104,9 +115,9 @@ pub enum Conflict {
     },
     /// The store lags behind the marker.
     #[error(
-        "the marker says that checkpoint `{marker}` was committed, but the newest one in this store is `{newest}`; the store \
-         is an older copy. Output up to `{marker}` is in Kafka. Put the newer store back; going on from this one would write \
-         the output in between twice, and `tidegate state repair` says how much"
+        "the marker of checkpoint `{marker}` was written, but the newest one that this store knows is `{newest}`; the store \
+         is an older copy. Output up to `{marker}` may be in Kafka. Put the newer store back; going on from this one would \
+         write the output in between twice, and `tidegate state repair` says how much"
     )]
     StoreBehind {
         /// The marker's checkpoint.
@@ -138,13 +149,48 @@ pub enum Conflict {
     },
 }
 
+impl Conflict {
+    /// The reason to stop.
+    pub fn stop(&self) -> Stop {
+        match self {
+            Conflict::ForeignStore { .. } => Stop::ForeignStore,
+            Conflict::StoreBehind { .. } => Stop::StoreBehind,
+            Conflict::UnknownAttempt { .. } => Stop::UnknownAttempt,
+            Conflict::MarkerLost { .. } => Stop::MarkerLost,
+        }
+    }
+}
+
 /// The recovery table.
 pub fn decide(facts: &StoreFacts, verdict: Verdict) -> Decision {
     match verdict {
         Verdict::StoreDecides => store_decides(facts),
-        Verdict::Marker(None) => marker_absent(facts),
-        Verdict::Marker(Some(marker)) => marker_present(facts, &marker),
+        Verdict::Markers(markers) => {
+            let by_marker = match &markers.committed {
+                None => marker_absent(facts),
+                Some(marker) => marker_present(facts, marker),
+            };
+            let is_stop = matches!(by_marker, Decision::Stop(_));
+            let unknown = markers.written.filter(|_| !is_stop).and_then(|written| unknown_here(facts, &written));
+            unknown.map_or(by_marker, Decision::Stop)
+        }
     }
+}
+
+/// What a marker that was written, and maybe not committed, says against the store. A commit can be decided in the sinks' topics
+/// while the marker's partition missed it (KAFKA-20734): then readers do not get this marker, and it is the only trace of a
+/// checkpoint that an older copy of the store does not know. One of another store says nothing about this one.
+fn unknown_here(facts: &StoreFacts, written: &Marker) -> Option<Conflict> {
+    if written.store != facts.store || seeded::is(Bug::WrittenMarkerIgnored) {
+        return None;
+    }
+    if facts.highest.is_none_or(|highest| highest < written.id) {
+        let newest = facts.highest.unwrap_or(CheckpointId(0));
+        return Some(Conflict::StoreBehind { marker: written.id, newest });
+    }
+    let known = [facts.committed, facts.prepared].into_iter().flatten().find(|stored| stored.id == written.id);
+    let is_other = known.is_some_and(|stored| stored.attempt != written.attempt);
+    is_other.then_some(Conflict::UnknownAttempt { marker: written.id, attempt: written.attempt })
 }
 
 /// The number that follows every one ever prepared: numbers are never reused, not even after a rollback.
@@ -225,6 +271,11 @@ mod tests {
         }
     }
 
+    /// A marker that was committed, or none.
+    fn read(marker: Option<Marker>) -> Verdict {
+        Verdict::Markers(Markers { committed: marker, written: marker })
+    }
+
     #[test]
     fn the_rows_of_the_table() {
         let start = |number, forget: Option<u64>| Decision::Start {
@@ -245,13 +296,13 @@ mod tests {
             (facts(None, None, None), None, start(0, None)),
         ];
         for (facts, seen, expected) in cases {
-            assert_eq!(decide(&facts, Verdict::Marker(seen)), expected, "{facts:?} {seen:?}");
+            assert_eq!(decide(&facts, read(seen)), expected, "{facts:?} {seen:?}");
         }
     }
 
     #[test]
     fn everything_else_stops_and_says_why() {
-        let stop = |facts: StoreFacts, seen: Option<Marker>| match decide(&facts, Verdict::Marker(seen)) {
+        let stop = |facts: StoreFacts, seen: Option<Marker>| match decide(&facts, read(seen)) {
             Decision::Stop(conflict) => conflict,
             other => panic!("{other:?} for {facts:?} {seen:?}"),
         };
@@ -268,6 +319,28 @@ mod tests {
         assert!(matches!(stop(facts(Some(4), Some(5), Some(5)), Some(other_content)), Conflict::UnknownAttempt { .. }));
         // Between the two: a number that this store prepared and rolled back.
         assert!(matches!(stop(facts(Some(4), Some(7), Some(7)), Some(marker(5))), Conflict::UnknownAttempt { .. }));
+    }
+
+    #[test]
+    fn a_marker_that_was_written_tells_an_old_copy_although_readers_do_not_get_it() {
+        let with = |facts: StoreFacts, written: Marker| {
+            decide(&facts, Verdict::Markers(Markers { committed: Some(marker(4)), written: Some(written) }))
+        };
+        let behind = Decision::Stop(Conflict::StoreBehind { marker: CheckpointId(7), newest: CheckpointId(6) });
+        assert_eq!(with(facts(Some(4), None, Some(6)), marker(7)), behind);
+        // The store prepared and rolled back this number, or it has it still: an ordinary crash.
+        let resumed = Decision::Resume(CheckpointId(4));
+        assert_eq!(with(facts(Some(4), None, Some(7)), marker(7)), resumed);
+        let rolled_back = Decision::RollBack { forget: CheckpointId(7), resume: CheckpointId(4) };
+        assert_eq!(with(facts(Some(4), Some(7), Some(7)), marker(7)), rolled_back);
+        let other_attempt = Marker { attempt: AttemptId(Uuid::from_u128(8)), ..marker(7) };
+        let stopped = with(facts(Some(4), Some(7), Some(7)), other_attempt);
+        assert!(matches!(stopped, Decision::Stop(Conflict::UnknownAttempt { .. })), "{stopped:?}");
+        // Another instance that was fenced before it committed anything.
+        let foreign = Marker { store: StoreId(Uuid::from_u128(9)), ..marker(7) };
+        assert_eq!(with(facts(Some(4), None, Some(4)), foreign), resumed);
+        let empty = Verdict::Markers(Markers { committed: None, written: Some(marker(0)) });
+        assert!(matches!(decide(&facts(None, None, None), empty), Decision::Stop(Conflict::StoreBehind { .. })));
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! The order of a start, as a pure state machine: facts go in, the next action comes out.
 //!
-//! Look at the marker, settle what is prepared, and only then fence; wait until what an earlier life left open is decided; look again, and only then
+//! Look at the markers, settle what is prepared, and only then fence; wait until what an earlier life left open is decided; look again, and only then
 //! act. After that the table of [`super::recovery`] says which of four roads is taken, and [`road`] what its steps are. A
 //! step that fails ends the process: there is no fact for it, the next start begins from the top. No I/O, no clock, no log.
 //! Next rooms: `recovery` (the table), [`crate::start`] (the shell that acts).
 
-use super::record::Marker;
-use super::recovery::{self, Conflict, Decision, StoreFacts, Verdict};
+use super::recovery::{self, Conflict, Decision, Markers, StoreFacts, Verdict};
 use crate::ids::CheckpointId;
 use crate::seeded::{self, Bug};
 
@@ -15,14 +14,14 @@ use crate::seeded::{self, Bug};
 pub enum Fact {
     /// It was done.
     Done,
-    /// The marker as readers get it now, after [`Action::Look`] and [`Action::ReadMarker`].
-    Marker(Option<Marker>),
+    /// The markers as they are now, after [`Action::Look`] and [`Action::ReadMarkers`].
+    Markers(Markers),
 }
 
 /// What the caller must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Read the marker, fencing nobody.
+    /// Read the markers, fencing nobody.
     Look,
     /// Wait until the prepared checkpoint is decided in every partition that it wrote and in the marker's, or in none of
     /// them. A partition that missed its control record (KAFKA-20734) still holds it open, and the initialisation would
@@ -37,8 +36,8 @@ pub enum Action {
     Initialise,
     /// Wait until everything that was open before this life is decided, in the sinks' topics and the marker's.
     Settle,
-    /// Read the marker again.
-    ReadMarker,
+    /// Read the markers again.
+    ReadMarkers,
     /// Say what was decided. Changes nothing.
     Tell(Decision),
     /// Remove the staging files of a checkpoint that did not happen.
@@ -97,15 +96,15 @@ enum Phase {
 #[derive(Debug)]
 pub struct Startup {
     facts: StoreFacts,
-    /// The marker before the initialisation.
-    seen: Option<Marker>,
+    /// The markers before the initialisation.
+    seen: Markers,
     phase: Phase,
 }
 
 impl Startup {
     /// Begins with what the store says, and the first action.
     pub fn begin(facts: StoreFacts, decided_by: DecidedBy) -> (Startup, Action) {
-        let mut startup = Startup { facts, seen: None, phase: Phase::Looking };
+        let mut startup = Startup { facts, seen: Markers { committed: None, written: None }, phase: Phase::Looking };
         let action = match decided_by {
             DecidedBy::Store => startup.decide(Verdict::StoreDecides),
             DecidedBy::Kafka if seeded::is(Bug::InitBeforeMarker) => startup.enter(Phase::Initialising),
@@ -120,9 +119,9 @@ impl Startup {
     /// On a fact that is no answer to the last action.
     pub fn on(&mut self, fact: Fact) -> Action {
         match (&mut self.phase, fact) {
-            (Phase::Looking, Fact::Marker(marker)) => {
-                self.seen = marker;
-                match recovery::decide(&self.facts, Verdict::Marker(marker)) {
+            (Phase::Looking, Fact::Markers(markers)) => {
+                self.seen = markers;
+                match recovery::decide(&self.facts, Verdict::Markers(markers)) {
                     Decision::Stop(conflict) => Action::Stop(conflict),
                     decision if let Some(prepared) = self.facts.prepared => {
                         self.phase = Phase::SettlingPrepared;
@@ -135,7 +134,7 @@ impl Startup {
             (Phase::SettlingPrepared, Fact::Done) => self.enter(Phase::Initialising),
             (Phase::Initialising, Fact::Done) => self.enter(Phase::Settling),
             (Phase::Settling, Fact::Done) => self.enter(Phase::Reading),
-            (Phase::Reading, Fact::Marker(marker)) => self.decide(Verdict::Marker(marker)),
+            (Phase::Reading, Fact::Markers(markers)) => self.decide(Verdict::Markers(markers)),
             (Phase::Walking(steps), Fact::Done) => steps.next().expect("a road ends with a run or a stop"),
             (phase, fact) => panic!("{fact:?} is no answer while {phase:?}"),
         }
@@ -146,8 +145,8 @@ impl Startup {
             Phase::Initialising => Action::Initialise,
             Phase::Settling if seeded::is(Bug::NoSettle) => return self.enter(Phase::Reading),
             Phase::Settling => Action::Settle,
-            Phase::Reading if seeded::is(Bug::MarkerNotReadAgain) => return self.decide(Verdict::Marker(self.seen)),
-            Phase::Reading => Action::ReadMarker,
+            Phase::Reading if seeded::is(Bug::MarkerNotReadAgain) => return self.decide(Verdict::Markers(self.seen)),
+            Phase::Reading => Action::ReadMarkers,
             Phase::Looking | Phase::SettlingPrepared | Phase::Walking(_) => {
                 unreachable!("a start begins with one and ends with the other")
             }
@@ -203,6 +202,7 @@ fn go_on(facts: &StoreFacts, from: CheckpointId) -> Action {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::record::Marker;
     use crate::checkpoint::recovery::Stored;
     use crate::ids::{AttemptId, StoreId};
     use uuid::Uuid;
@@ -230,8 +230,8 @@ mod tests {
         let mut actions = vec![action.clone()];
         while !matches!(action, Action::Run(_) | Action::Stop(_)) {
             action = startup.on(match action {
-                Action::Look => Fact::Marker(seen),
-                Action::ReadMarker => Fact::Marker(found),
+                Action::Look => Fact::Markers(Markers { committed: seen, written: seen }),
+                Action::ReadMarkers => Fact::Markers(Markers { committed: found, written: found }),
                 _ => Fact::Done,
             });
             actions.push(action.clone());
@@ -247,7 +247,7 @@ mod tests {
             Action::Look,
             Action::Initialise,
             Action::Settle,
-            Action::ReadMarker,
+            Action::ReadMarkers,
             tell,
             Action::OpenSinks(None),
             Action::Resolve(zero),

@@ -7,7 +7,7 @@ use super::client::{Client, Role, code, millis};
 use super::codes;
 use super::error::KafkaError;
 use super::marker::MarkerPlace;
-use super::objects::{Topic, partition_count, refresh};
+use super::objects::{Topic, partition_count};
 use super::partitions::{PartitionList, TopicPartition, entries};
 use super::tail;
 use crate::checkpoint::record::PartitionEnd;
@@ -159,23 +159,14 @@ impl Look {
     /// The value of the job's last committed marker, or `None` when the partition holds none from its start to the last
     /// stable offset. Only meaningful when no transaction of ours is open. Tries again until `at_most` is over.
     pub fn read_marker(&self, place: &MarkerPlace, at_most: Duration) -> Result<Option<Vec<u8>>, KafkaError> {
-        let deadline = Instant::now() + at_most;
-        let doing = format!("reading the marker in topic `{}`", place.topic);
         let is_uncommitted = seeded::is(Bug::MarkerReadUncommitted);
-        let client = if is_uncommitted { &self.everything } else { &self.committed };
-        let topic = Topic::new(client, &place.topic)?;
-        loop {
-            let error = match tail::last_value(&topic, place.key.as_bytes(), &doing, deadline) {
-                Ok(marker) => return Ok(marker),
-                Err(error) => error,
-            };
-            if Instant::now() > deadline || matches!(error, KafkaError::TopicMissing { .. }) {
-                return Err(error);
-            }
-            // The next try learns who leads now; that it fails, the try itself will say.
-            let _ = refresh(&self.committed, QUESTION);
-            thread::sleep(PAUSE_UNANSWERED);
-        }
+        last_marker(if is_uncommitted { &self.everything } else { &self.committed }, place, at_most)
+    }
+
+    /// The value of the last marker that was written, whatever became of its transaction: it tells nothing about which checkpoint
+    /// happened. Tries again until `at_most` is over.
+    pub fn written_marker(&self, place: &MarkerPlace, at_most: Duration) -> Result<Option<Vec<u8>>, KafkaError> {
+        last_marker(&self.everything, place, at_most)
     }
 
     /// The last marker from an offset on, whether its transaction was decided or not. For repairs: it tells nothing about
@@ -195,9 +186,27 @@ impl Look {
     }
 }
 
+fn last_marker(client: &Arc<Client>, place: &MarkerPlace, at_most: Duration) -> Result<Option<Vec<u8>>, KafkaError> {
+    let deadline = Instant::now() + at_most;
+    let doing = format!("reading the marker in topic `{}`", place.topic);
+    let topic = Topic::new(client, &place.topic)?;
+    loop {
+        let error = match tail::last_value(&topic, place.key.as_bytes(), &doing, deadline) {
+            Ok(marker) => return Ok(marker),
+            Err(error) => error,
+        };
+        if Instant::now() > deadline || matches!(error, KafkaError::TopicMissing { .. }) {
+            return Err(error);
+        }
+        // The next try learns who leads now; that it fails, the try itself will say.
+        let _ = partition_count(&topic, QUESTION);
+        thread::sleep(PAUSE_UNANSWERED);
+    }
+}
+
 /// Questions for the ends of partitions until there is an answer.
 fn ask_patiently(
-    client: &Client,
+    client: &Arc<Client>,
     places: &[TopicPartition],
     at_most: Duration,
 ) -> Result<Vec<PartitionEnd>, KafkaError> {
@@ -222,13 +231,20 @@ fn ask_patiently(
 }
 
 /// One question for the ends of partitions: the last stable ones or the high watermarks, as the client is made.
-fn ask(client: &Client, places: &[TopicPartition]) -> Result<Vec<i64>, KafkaError> {
+fn ask(client: &Arc<Client>, places: &[TopicPartition]) -> Result<Vec<i64>, KafkaError> {
     let answer = ask_once(client, places);
     if answer.is_err() {
-        // librdkafka 2.12 does not look for the new leader after every error. The answer's error is the one to tell.
-        let _ = refresh(client, QUESTION);
+        // The answer's error is the one to tell.
+        let _ = relearn(client, places);
     }
     answer
+}
+
+/// Has the client ask who leads these partitions now. librdkafka 2.12 does not do so after every error, and a question about all
+/// topics that it knows leaves out those whose leader it believes to know: a dead broker would be asked again and again.
+fn relearn(client: &Arc<Client>, places: &[TopicPartition]) -> Result<(), KafkaError> {
+    let topics: BTreeSet<&str> = places.iter().map(|place| place.topic.as_str()).collect();
+    topics.into_iter().try_for_each(|topic| partition_count(&Topic::new(client, topic)?, QUESTION).map(drop))
 }
 
 fn ask_once(client: &Client, places: &[TopicPartition]) -> Result<Vec<i64>, KafkaError> {
@@ -249,6 +265,10 @@ fn ask_once(client: &Client, places: &[TopicPartition]) -> Result<Vec<i64>, Kafk
     let answers = unsafe { entries(list.as_ptr()) };
     let answer = |place: &TopicPartition| {
         let entry = answers.iter().find(|entry| entry.at == *place).ok_or_else(|| client.no_answer(doing, QUESTION))?;
+        if code(entry.code) == Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART {
+            let connection = client.connection().to_owned();
+            return Err(KafkaError::TopicMissing { topic: place.topic.clone(), connection });
+        }
         client.check(
             &format!("asking for the end of `{}` partition `{}`", place.topic, place.partition),
             code(entry.code),

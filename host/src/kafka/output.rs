@@ -15,6 +15,7 @@ use super::transaction::{
 use crate::checkpoint::PreparedCheckpoint;
 use crate::checkpoint::deciding::Step;
 use crate::checkpoint::record::{Decider, Marker, PartitionEnd};
+use crate::checkpoint::recovery::Markers;
 use crate::config::model::KafkaConnection;
 use crate::error::JobError;
 use crate::ids::{AttemptId, CheckpointId, StoreId};
@@ -128,9 +129,9 @@ impl KafkaOutput {
         }
     }
 
-    /// The marker as readers get it now.
-    pub fn marker(&self) -> Result<Option<Marker>, JobError> {
-        read_marker(self.looking(), &self.place)
+    /// The job's markers as they are now.
+    pub fn markers(&self) -> Result<Markers, JobError> {
+        read_markers(self.looking(), &self.place)
     }
 
     /// How many partitions a topic has.
@@ -233,9 +234,9 @@ impl OutputLook {
         &self.decider
     }
 
-    /// The marker as readers get it now. Another instance may still be about to change it.
-    pub fn marker(&self) -> Result<Option<Marker>, JobError> {
-        read_marker(&self.look, &self.place)
+    /// The job's markers as they are now. Another instance may still be about to change them.
+    pub fn markers(&self) -> Result<Markers, JobError> {
+        read_markers(&self.look, &self.place)
     }
 
     /// Waits until a prepared checkpoint is decided in every partition that it wrote up to these ends and in the marker's, or
@@ -316,7 +317,7 @@ fn half_decided(id: CheckpointId, is_marked: bool, open: &[&PartitionEnd], marke
     let mut places: Vec<String> =
         open.iter().map(|end| format!("`{}` partition `{}`", end.topic, end.partition)).collect();
     if !is_marked {
-        places.push(format!("marker topic `{marker_topic}`"));
+        places.push(format!("`{marker_topic}` partition `0` (the marker's)"));
     }
     let what = if is_marked { "was committed (the marker says so)" } else { "is decided in some partitions" };
     format!(
@@ -351,11 +352,18 @@ fn marker_topic(admin: &KafkaAdmin, place: &MarkerPlace) -> Result<TopicInfo, Ka
     }
 }
 
-fn read_marker(look: &Look, place: &MarkerPlace) -> Result<Option<Marker>, JobError> {
-    let Some(value) = look.read_marker(place, ANSWER_MAX)? else { return Ok(None) };
-    let marker = marker::decode(&value);
-    marker
-        .map(Some)
+/// The job's markers as they are now.
+pub(crate) fn read_markers(look: &Look, place: &MarkerPlace) -> Result<Markers, JobError> {
+    // In this order: a marker that is committed in between is not taken for one that readers do not get.
+    let written = look.written_marker(place, ANSWER_MAX)?;
+    let committed = look.read_marker(place, ANSWER_MAX)?;
+    let decode = |value: Option<Vec<u8>>| value.map(|value| decode_marker(&value, place)).transpose();
+    Ok(Markers { committed: decode(committed)?, written: decode(written)? })
+}
+
+/// The marker in a value that was read.
+pub(crate) fn decode_marker(value: &[u8], place: &MarkerPlace) -> Result<Marker, JobError> {
+    marker::decode(value)
         .map_err(|error| JobError::Stop(format!("topic `{}`: {error} (stop: marker-unreadable)", place.topic)))
 }
 

@@ -21,19 +21,19 @@ const FACTOR: i64 = 16;
 /// How long one poll waits, in milliseconds: the deadline is looked at in between.
 const POLL_MS: i32 = 100;
 
-/// The last committed value with this key in partition 0, or `None` when there is none from its start to its last stable
-/// offset. The topic's client reads committed records only and says where a partition ends.
+/// The last value with this key in partition 0 that the topic's client sees, or `None` when there is none from the first offset to
+/// the last: the last stable one for a client that reads committed records only. The client says where a partition ends.
 pub(super) fn last_value(
     topic: &Topic,
     key: &[u8],
     doing: &str,
     deadline: Instant,
 ) -> Result<Option<Vec<u8>>, KafkaError> {
-    let (first, stable) = bounds(topic, doing)?;
+    let (first, end) = bounds(topic, doing)?;
     let mut back = FIRST_OFFSETS;
     loop {
-        let from = stable.saturating_sub(back).max(first);
-        let found = Tail::open(topic, from, doing)?.last_of(key, stable, doing, deadline)?;
+        let from = end.saturating_sub(back).max(first);
+        let found = Tail::open(topic, from, doing)?.last_of(key, end, doing, deadline)?;
         if found.is_some() || from <= first {
             return Ok(found);
         }
@@ -53,12 +53,12 @@ pub(super) fn last_value_from(
     Tail::open(topic, range.start, doing)?.last_of(key, range.end, doing, deadline)
 }
 
-/// The first offset of partition 0 and its last stable one.
+/// The first offset of partition 0 and the one behind the last that the client sees.
 fn bounds(topic: &Topic, doing: &str) -> Result<(i64, i64), KafkaError> {
     let client = topic.client();
     let name = CString::new(topic.name()).unwrap_or_default();
-    let (mut first, mut stable) = (-1, -1);
-    let offsets = (&mut first, &mut stable);
+    let (mut first, mut end) = (-1, -1);
+    let offsets = (&mut first, &mut end);
     // SAFETY: client and name are live; the call waits at most as long as said.
     let result =
         unsafe { codes::query_watermark_offsets(client.as_ptr(), name.as_ptr(), 0, offsets, millis(QUESTION)) };
@@ -67,7 +67,7 @@ fn bounds(topic: &Topic, doing: &str) -> Result<(i64, i64), KafkaError> {
         return Err(KafkaError::TopicMissing { topic: topic.name().to_owned(), connection });
     }
     client.check(doing, result)?;
-    if first < 0 || stable < 0 { Err(client.no_answer(doing, QUESTION)) } else { Ok((first, stable)) }
+    if first < 0 || end < 0 { Err(client.no_answer(doing, QUESTION)) } else { Ok((first, end)) }
 }
 
 /// Partition 0 of a topic while it is read; reading stops with it.
@@ -97,15 +97,21 @@ impl Tail<'_> {
         Err(topic.client().explain(doing, error, ""))
     }
 
-    /// Reads to the end, at least to `stable`, and returns the last value with this key. A replica that lags behind the leader
+    /// Reads to the end, at least to `known_end`, and returns the last value with this key. A replica that lags behind the leader
     /// says that the partition ends before: believing it would take a committed checkpoint for one that did not happen.
-    fn last_of(&self, key: &[u8], stable: i64, doing: &str, deadline: Instant) -> Result<Option<Vec<u8>>, KafkaError> {
+    fn last_of(
+        &self,
+        key: &[u8],
+        known_end: i64,
+        doing: &str,
+        deadline: Instant,
+    ) -> Result<Option<Vec<u8>>, KafkaError> {
         let began = Instant::now();
         let mut last = None;
         loop {
             match self.read(key, doing)? {
                 Read::Record { is_ours: true, value } => last = Some(value),
-                Read::End(offset) if offset >= stable => return Ok(last),
+                Read::End(offset) if offset >= known_end => return Ok(last),
                 Read::End(_) | Read::Nothing if Instant::now() > deadline => {
                     return Err(self.topic.client().no_answer(doing, began.elapsed()));
                 }

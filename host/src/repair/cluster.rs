@@ -5,14 +5,15 @@
 use super::adopt;
 use super::hanging::{self, OpenSeen, Ownership, Seen, Step};
 use crate::checkpoint::record::{CheckpointRecord, Decider, Marker, PartitionEnd, SinkState};
+use crate::checkpoint::recovery::Markers;
 use crate::config::model::{Job, KafkaConnection, SinkKind};
 use crate::error::JobError;
 use crate::ids::{AttemptId, CheckpointId};
 use crate::kafka::look::Patience;
 use crate::kafka::open_transactions::{Fate, OpenTransactions, Owner};
-use crate::kafka::output::{KafkaOutput, OutputOptions};
+use crate::kafka::output::{self, KafkaOutput, OutputOptions};
 use crate::kafka::transaction::{CommitOutcome, Options, Rotation, TransactionalProducer};
-use crate::kafka::{KafkaAdmin, KafkaError, Look, MarkerPlace, OffsetAt, TopicPartition, marker};
+use crate::kafka::{KafkaAdmin, KafkaError, Look, MarkerPlace, OffsetAt, TopicPartition};
 use crate::state::store::{Facts, StoredCheckpoint};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -39,8 +40,8 @@ pub(super) struct Cluster {
     transactional_id: String,
     /// Who decides by the job file of today; `None`: the marker's topic is not there.
     pub(super) decider: Option<Decider>,
-    /// The marker as readers get it.
-    pub(super) marker: Option<Marker>,
+    /// The job's markers.
+    pub(super) markers: Markers,
 }
 
 impl Cluster {
@@ -79,23 +80,16 @@ impl Cluster {
             topics: kafka.into_iter().map(|(_, topic, _)| topic).collect(),
             transactional_id,
             decider,
-            marker: None,
+            markers: Markers { committed: None, written: None },
         };
         if cluster.decider.is_some() {
-            cluster.marker = cluster.read_marker()?;
+            cluster.markers = cluster.read_markers()?;
         }
         Ok(Some(cluster))
     }
 
-    fn read_marker(&self) -> Result<Option<Marker>, JobError> {
-        let value = self.look.read_marker(&self.place, ANSWER_MAX)?;
-        value.as_deref().map(|value| self.decode(value)).transpose()
-    }
-
-    fn decode(&self, value: &[u8]) -> Result<Marker, JobError> {
-        let topic = &self.place.topic;
-        marker::decode(value)
-            .map_err(|error| JobError::Stop(format!("topic `{topic}`: {error} (stop: marker-unreadable)")))
+    fn read_markers(&self) -> Result<Markers, JobError> {
+        output::read_markers(&self.look, &self.place)
     }
 
     /// What the decision about hanging transactions is made of.
@@ -116,7 +110,7 @@ impl Cluster {
         let pending = match begun {
             Some(from) => {
                 let value = self.look.undecided_marker(&self.place, from, ANSWER_MAX)?;
-                value.as_deref().map(|value| self.decode(value)).transpose()?
+                value.as_deref().map(|value| output::decode_marker(value, &self.place)).transpose()?
             }
             None => None,
         };
@@ -126,7 +120,7 @@ impl Cluster {
             fates.push((end, fate));
         }
         let newest = newest.map(|newest| marker_of(facts, newest));
-        Ok(Seen { marker_at, marker: self.marker, pending, newest, written: fates, open })
+        Ok(Seen { marker_at, marker: self.markers.committed, pending, newest, written: fates, open })
     }
 
     /// A producer that no coordinator knows (it is forgotten after a week, and its number changes after 32,000 epochs) is this
@@ -234,7 +228,7 @@ impl Cluster {
             }
             std::thread::sleep(PAUSE);
         }
-        self.read_marker()
+        Ok(self.read_markers()?.committed)
     }
 
     /// Takes the transactional id over: whoever had it is fenced, and the coordinator ends what that one left open.

@@ -23,6 +23,8 @@ use std::time::Duration;
 
 /// How long each question about a source's topics may take.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// What a person types to end transactions with a store that cannot tell whose they are.
+const WITHOUT_STORE: &str = "end them without the right store";
 
 impl Repair<'_> {
     /// Says what stops the job and what may be done. `given` are positions by a person's word.
@@ -52,7 +54,7 @@ impl Repair<'_> {
             number(self.facts.highest)
         )];
         if let Some(cluster) = &self.cluster {
-            known.push(match &cluster.marker {
+            known.push(match &cluster.markers.committed {
                 Some(marker) => format!("marker: checkpoint `{}` of store `{}`", marker.id, marker.store),
                 None if cluster.decider.is_none() => "marker: its topic is not there".to_owned(),
                 None => "marker: none".to_owned(),
@@ -75,7 +77,15 @@ impl Repair<'_> {
             )
         });
         let what = format!("transactions are open in {}", open.collect::<Vec<_>>().join(", "));
-        match hanging::decide(&seen) {
+        let verdict = hanging::decide(&seen);
+        let other_store = if verdict == Hanging::Nothing { None } else { self.other_store() };
+        // What hangs may be of a checkpoint that only the right store knows.
+        let risk = other_store.as_ref().map(|_| {
+            "this is not the store that wrote last: what is open may belong to a checkpoint that happened, and here it is taken for \
+             one that did not. Its records are lost then, also to the right store"
+                .to_owned()
+        });
+        match verdict {
             Hanging::Nothing => {}
             Hanging::Wait(why) => {
                 diagnosis.found.push(Finding { stop: Stop::HangingTransaction, what: format!("{what}; {why}") });
@@ -93,8 +103,8 @@ impl Repair<'_> {
                             .to_owned(),
                         "the coordinator ends the transaction: what was not committed is aborted".to_owned(),
                     ],
-                    price: Vec::new(),
-                    words: self.job.name.clone(),
+                    words: if risk.is_some() { WITHOUT_STORE.to_owned() } else { self.job.name.clone() },
+                    price: risk.into_iter().collect(),
                     action: Action::TakeOver,
                 });
             }
@@ -105,6 +115,7 @@ impl Repair<'_> {
                     format!("{verb} in `{}` partition `{}`: {}", step.at.topic, step.at.partition, step.why)
                 });
                 let words = match (&plan.unknown, &plan.loss, plan.checkpoint) {
+                    _ if risk.is_some() => WITHOUT_STORE.to_owned(),
                     (Some(_), ..) => "end transactions of unknown producers".to_owned(),
                     (None, None, _) | (None, _, None) => self.job.name.clone(),
                     (None, Some(_), Some((id, Ending::Commit))) => format!("lose records of checkpoint {id}"),
@@ -113,13 +124,22 @@ impl Repair<'_> {
                 diagnosis.choices.push(Choice {
                     name: "end-transactions".to_owned(),
                     steps: steps.collect(),
-                    price: plan.loss.into_iter().chain(plan.unknown).collect(),
+                    price: risk.into_iter().chain(plan.loss).chain(plan.unknown).collect(),
                     words,
                     action: Action::End(plan.steps),
                 });
             }
         }
+        diagnosis.found.extend(other_store);
         Ok(())
+    }
+
+    /// Whether markers say that another store, or a newer copy of this one, wrote last.
+    fn other_store(&self) -> Option<Finding> {
+        match recovery::decide(&self.short(), self.verdict()) {
+            Decision::Stop(conflict) if !matches!(conflict, Conflict::MarkerLost { .. }) => Some(finding(&conflict)),
+            _ => None,
+        }
     }
 
     fn compare_with_marker(&mut self, diagnosis: &mut Diagnosis) -> Result<(), JobError> {
@@ -131,7 +151,11 @@ impl Repair<'_> {
             Some(cluster) => (
                 DeciderToday::Kafka,
                 self.facts.decider.is_some() && self.facts.decider != cluster.decider,
-                cluster.marker.map(|marker| marker.id),
+                [cluster.markers.committed, cluster.markers.written]
+                    .into_iter()
+                    .flatten()
+                    .map(|marker| marker.id)
+                    .max(),
             ),
         };
         // Another decider's marker says nothing about this store.
@@ -140,13 +164,7 @@ impl Repair<'_> {
             _ => None,
         };
         if let Some(conflict) = &conflict {
-            let stop = match conflict {
-                Conflict::ForeignStore { .. } => Stop::ForeignStore,
-                Conflict::StoreBehind { .. } => Stop::StoreBehind,
-                Conflict::UnknownAttempt { .. } => Stop::UnknownAttempt,
-                Conflict::MarkerLost { .. } => Stop::MarkerLost,
-            };
-            diagnosis.found.push(Finding { stop, what: conflict.to_string() });
+            diagnosis.found.push(finding(conflict));
         }
         if is_other {
             let what =
@@ -195,7 +213,7 @@ impl Repair<'_> {
     fn verdict(&self) -> Verdict {
         match &self.cluster {
             None => Verdict::StoreDecides,
-            Some(cluster) => Verdict::Marker(cluster.marker),
+            Some(cluster) => Verdict::Markers(cluster.markers),
         }
     }
 
@@ -244,6 +262,10 @@ impl Repair<'_> {
         }
         Ok(())
     }
+}
+
+fn finding(conflict: &Conflict) -> Finding {
+    Finding { stop: conflict.stop(), what: conflict.to_string() }
 }
 
 fn moving(source: &Source, effects: Vec<String>, words: String, record: CheckpointRecord) -> Choice {

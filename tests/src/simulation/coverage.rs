@@ -212,7 +212,7 @@ impl Coverage {
             Action::Look => 0,
             Action::Initialise => 1,
             Action::Settle => 2,
-            Action::ReadMarker => 3,
+            Action::ReadMarkers => 3,
             Action::Tell(_) => 4,
             Action::DiscardStaging(_) => 5,
             Action::RollBack(_) => 6,

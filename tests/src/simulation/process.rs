@@ -11,7 +11,7 @@ use super::shared::{Death, Progress, Shared, Stop};
 use super::store::{FilePart, Record, SPLITS, SplitPart, store_id};
 use std::rc::Rc;
 use tidegate::checkpoint::record::CheckpointKind;
-use tidegate::checkpoint::recovery::Decision;
+use tidegate::checkpoint::recovery::{Decision, Markers};
 use tidegate::checkpoint::startup::{Action, DecidedBy, Fact, Startup};
 use tidegate::ids::{CheckpointId, Watermark};
 use tidegate::seeded::{self, Bug};
@@ -148,7 +148,7 @@ impl Starting {
             Action::SettlePrepared { .. } => Moment::SettlePrepared,
             Action::Initialise => Moment::Initialise,
             Action::Settle => Moment::Settle,
-            Action::ReadMarker => Moment::ReadMarker,
+            Action::ReadMarkers => Moment::ReadMarker,
             Action::Tell(_) | Action::OpenSinks(_) | Action::Run(_) | Action::Stop(_) => Moment::Opening,
             Action::DiscardStaging(_) => Moment::DiscardStaging,
             Action::RollBack(_) => Moment::RollBack,
@@ -180,11 +180,12 @@ impl Starting {
     /// Does the action, or a part of it; `None`: nothing can be done now.
     fn perform(&mut self, attempt: u32, volume: Option<usize>, shared: &mut Shared) -> Result<Option<Fact>, Death> {
         match self.action.clone() {
-            Action::Look | Action::SettlePrepared { .. } | Action::ReadMarker | Action::Settle if shared.is_away() => {
+            Action::Look | Action::SettlePrepared { .. } | Action::ReadMarkers | Action::Settle if shared.is_away() => {
                 return Ok(None);
             }
-            Action::Look | Action::ReadMarker => {
-                return Ok(Some(Fact::Marker(shared.broker.marker(seeded::is(Bug::MarkerReadUncommitted)))));
+            Action::Look | Action::ReadMarkers => {
+                let committed = shared.broker.marker(seeded::is(Bug::MarkerReadUncommitted));
+                return Ok(Some(Fact::Markers(Markers { committed, written: shared.broker.marker(true) })));
             }
             Action::Initialise => {
                 shared.judge.fenced(self.is_foreign);

@@ -75,7 +75,7 @@ fn expect_stop(payments: &Payments<'_>, run: &Run, topic: &str) {
 fn expect_stop_at_start(payments: &Payments<'_>, topic: &str) {
     let open = format!("`{topic}` partition");
     let written = payments.counts_written();
-    payments.scene.run().expect_refusal("the next start", 78, &["still open", &open, "Nothing was written"]);
+    payments.scene.run().expect_refusal("the next start", 78, &["still open", &open, "Nothing was fenced"]);
     assert_eq!(payments.counts_written(), written, "a start wrote something");
     payments.expect_nothing_wrong("after the starts");
 }

@@ -1,7 +1,8 @@
 //! Transactions that hang: found, told apart, and ended as the marker says.
 
-use crate::{PROGRAM, carry_out, expect_sound, look};
+use crate::{PROGRAM, carry_out, expect_sound, look, store, words};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tidegate_tests::broker::{self, TransactionVersion};
@@ -103,6 +104,31 @@ fn a_marker_that_hangs_is_committed_when_readers_have_seen_its_checkpoint() {
     let cluster = old_cluster();
     let payments = job(&cluster, FIRST, &[FIRST; 3], SECOND);
     commit_and_kill(&cluster, &payments);
+    let place = format!("COMMIT in `{}` partition `0`", payments.marker_topic());
+    mend(&payments, &[&place, "readers have seen its records in another partition"]);
+}
+
+#[test]
+fn a_marker_that_hangs_gives_an_old_copy_of_the_store_away() {
+    let _alone = alone();
+    let cluster = old_cluster();
+    let payments = job(&cluster, FIRST, &[FIRST; 3], SECOND);
+    let run = payments.scene.run_and_kill("started");
+    assert!(run.was_killed(), "the kill did not hit:\n{}", run.log);
+    let (store, old, newer) = (store(&payments.scene), payments.scene.path("old-copy"), payments.scene.path("newer"));
+    fs::copy(&store, &old).expect("the store is copied");
+    let running = commit_without_a_leader(&cluster, &payments, 1);
+    running.signal(libc::SIGKILL);
+    assert!(running.wait().was_killed());
+
+    fs::rename(&store, &newer).expect("the store is moved aside");
+    fs::rename(&old, &store).expect("the old copy is put in its place");
+    payments.scene.run().expect_refusal("a start with the old copy", 78, &["an older copy", "stop `store-behind`"]);
+    let said = ["stop store-behind", "this is not the store that wrote last", "ABORT in"];
+    let looked = look(&payments.scene, &said);
+    assert_eq!(words(&looked, "end-transactions"), "end them without the right store");
+
+    fs::rename(&newer, &store).expect("the newer store is put back");
     let place = format!("COMMIT in `{}` partition `0`", payments.marker_topic());
     mend(&payments, &[&place, "readers have seen its records in another partition"]);
 }

@@ -77,6 +77,15 @@ pub const CAUGHT_BY: &[(&str, &[Check])] = &[
     ("MarkerNotReadAgain", &[Check::Simulation]),
     ("NoSettle", &[Check::Simulation]),
     ("MarkerReadUncommitted", &[Check::Simulation, KAFKA_RECOVERY_KILLS]),
+    (
+        "WrittenMarkerIgnored",
+        &[
+            Check::Host(
+                "checkpoint::recovery::tests::a_marker_that_was_written_tells_an_old_copy_although_readers_do_not_get_it",
+            ),
+            Check::Test("state_repair", "hanging::a_marker_that_hangs_gives_an_old_copy_of_the_store_away"),
+        ],
+    ),
     ("NoCheckpointZero", &[Check::Simulation]),
     (
         "AppendWithoutLooking",
