@@ -113,7 +113,7 @@ fn a_marker_that_hangs_gives_an_old_copy_of_the_store_away() {
     let _alone = alone();
     let cluster = old_cluster();
     let payments = job(&cluster, FIRST, &[FIRST; 3], SECOND);
-    let run = payments.scene.run_and_kill("started");
+    let run = payments.scene.run_and_kill("started:1");
     assert!(run.was_killed(), "the kill did not hit:\n{}", run.log);
     let (store, old, newer) = (store(&payments.scene), payments.scene.path("old-copy"), payments.scene.path("newer"));
     fs::copy(&store, &old).expect("the store is copied");
