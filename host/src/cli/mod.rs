@@ -13,6 +13,7 @@ pub mod signals;
 pub mod state;
 
 use crate::error::{EXIT_DONE, EXIT_FAILED, EXIT_USAGE};
+use crate::printable::printable_lines;
 use clap::{Parser, Subcommand};
 use std::error::Error;
 use std::io::Write;
@@ -130,13 +131,13 @@ pub fn report(error: &dyn Error) {
     }
     logging::above_progress(|| {
         // Standard error may be gone; the exit code still says it.
-        let _ = writeln!(std::io::stderr(), "{text}");
+        let _ = writeln!(std::io::stderr(), "{}", printable_lines(&text));
     });
 }
 
 /// Prints a result on standard output. A reader that went away is no failure.
 fn say(text: &str) {
-    let _ = write!(std::io::stdout(), "{text}");
+    let _ = write!(std::io::stdout(), "{}", printable_lines(text));
 }
 
 /// Where compiled plugins are kept: a private folder of the user's; `None`: there is no such place.
