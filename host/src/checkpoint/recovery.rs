@@ -190,7 +190,8 @@ fn unknown_here(facts: &StoreFacts, written: &Marker) -> Option<Conflict> {
     }
     let known = [facts.committed, facts.prepared].into_iter().flatten().find(|stored| stored.id == written.id);
     let is_other = known.is_some_and(|stored| stored.attempt != written.attempt);
-    is_other.then_some(Conflict::UnknownAttempt { marker: written.id, attempt: written.attempt })
+    let is_conflict = is_other && !seeded::is(Bug::OldAttemptAccepted);
+    is_conflict.then_some(Conflict::UnknownAttempt { marker: written.id, attempt: written.attempt })
 }
 
 /// The number that follows every one ever prepared: numbers are never reused, not even after a rollback.
