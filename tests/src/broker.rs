@@ -2,17 +2,17 @@
 //!
 //! Knows how to start, pause and kill a broker and which addresses it has; what is written and read is `judge`'s. Every
 //! start is awaited with a deadline, and a broker that does not come is a panic with the tail of its log: a test that
-//! cannot get its broker fails. Next room: [`crate::proxy`].
+//! cannot get its broker fails. Next room: [`crate::proxied`].
 
 use crate::judge::Judge;
 use crate::node::{FIXED_PROPERTIES, Node, free_port};
-use crate::proxy::Proxy;
+use crate::proxied::{Listener, Misadvertised, Proxies, ProxyLease};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, Once, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 
 mod secured;
 
@@ -20,8 +20,6 @@ pub use secured::{SCRAM_MECHANISMS, SCRAM_PASSWORD, SCRAM_USER};
 
 /// How often a start is repeated when another process took one of the ports in between.
 const STARTS_MAX: usize = 3;
-/// How many proxied listeners a broker has; a test that wants one more waits until another gives its own back.
-const PROXIES: usize = 4;
 /// The user name that the listener of [`Broker::sasl_address`] lets in.
 pub const SASL_USER: &str = "tidegate";
 /// The password that goes with [`SASL_USER`].
@@ -60,8 +58,7 @@ pub struct Broker {
     node: Node,
     ports: Ports,
     judge: Judge,
-    free_proxies: Mutex<Vec<usize>>,
-    proxy_freed: Condvar,
+    proxies: Arc<Proxies>,
 }
 
 #[derive(Debug, Clone)]
@@ -70,8 +67,6 @@ struct Ports {
     sasl: u16,
     secured: u16,
     controller: u16,
-    /// For each proxied listener: where the broker listens, and where it tells its clients that it listens.
-    proxied: [(u16, u16); PROXIES],
 }
 
 /// The brokers that tests of this binary share, by name.
@@ -122,8 +117,7 @@ impl Broker {
                 judge: Judge::new(format!("127.0.0.1:{}", ports.plain)),
                 node: Node::new(ports.plain),
                 ports,
-                free_proxies: Mutex::new((0..PROXIES).collect()),
-                proxy_freed: Condvar::new(),
+                proxies: Proxies::new(),
             };
             broker.format(options);
             match broker.node.try_run() {
@@ -146,18 +140,13 @@ impl Broker {
     }
 
     /// A listener that answers, and then sends its clients to an address where nobody listens.
-    pub fn misadvertised(&self) -> Misadvertised<'_> {
-        let index = self.take_proxy();
-        Misadvertised { broker: self, index, address: format!("127.0.0.1:{}", self.ports.proxied[index].0) }
+    pub fn misadvertised(&self) -> Misadvertised {
+        self.proxies.misadvertised()
     }
 
     /// A proxy in front of the broker, for the caller alone. Clients that start at its address stay behind it.
-    pub fn proxy(&self) -> ProxyLease<'_> {
-        let index = self.take_proxy();
-        let (upstream, front) = self.ports.proxied[index];
-        let proxy = Proxy::start(&format!("127.0.0.1:{front}"), &format!("127.0.0.1:{upstream}"))
-            .unwrap_or_else(|error| panic!("the proxy cannot listen on port {front}: {error}"));
-        ProxyLease { broker: self, index, proxy: Some(proxy) }
+    pub fn proxy(&self) -> ProxyLease {
+        self.proxies.proxy()
     }
 
     /// Ends the process at once, as `kill -9` does. Its folder stays.
@@ -226,7 +215,7 @@ impl Broker {
                 let _ = write!(advertised, "{name}://127.0.0.1:{told},");
             }
         }
-        for (index, (upstream, front)) in ports.proxied.iter().enumerate() {
+        for (index, Listener { upstream, front }) in self.proxies.listeners().into_iter().enumerate() {
             let _ = write!(listeners, "PROXY{index}://127.0.0.1:{upstream},");
             let _ = write!(protocols, "PROXY{index}:PLAINTEXT,");
             let _ = write!(advertised, "PROXY{index}://127.0.0.1:{front},");
@@ -247,21 +236,6 @@ impl Broker {
         lines.extend(options.config.iter().map(|(name, value)| (name.as_str(), value.clone())));
         lines
     }
-
-    fn take_proxy(&self) -> usize {
-        let mut free = self.free_proxies.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(index) = free.pop() {
-                return index;
-            }
-            free = self.proxy_freed.wait(free).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn give_back(&self, index: usize) {
-        self.free_proxies.lock().unwrap_or_else(PoisonError::into_inner).push(index);
-        self.proxy_freed.notify_one();
-    }
 }
 
 impl Deref for Broker {
@@ -269,49 +243,6 @@ impl Deref for Broker {
 
     fn deref(&self) -> &Judge {
         &self.judge
-    }
-}
-
-/// A proxy that is the caller's until it is dropped.
-pub struct ProxyLease<'a> {
-    broker: &'a Broker,
-    index: usize,
-    proxy: Option<Proxy>,
-}
-
-impl Deref for ProxyLease<'_> {
-    type Target = Proxy;
-
-    fn deref(&self) -> &Proxy {
-        self.proxy.as_ref().expect("the proxy is there until the lease ends")
-    }
-}
-
-impl Drop for ProxyLease<'_> {
-    fn drop(&mut self) {
-        // The port must be free before the next one may ask for it.
-        drop(self.proxy.take());
-        self.broker.give_back(self.index);
-    }
-}
-
-/// A listener whose advertised address is dead.
-pub struct Misadvertised<'a> {
-    broker: &'a Broker,
-    index: usize,
-    address: String,
-}
-
-impl Misadvertised<'_> {
-    /// Where a client can start.
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-}
-
-impl Drop for Misadvertised<'_> {
-    fn drop(&mut self) {
-        self.broker.give_back(self.index);
     }
 }
 
@@ -333,12 +264,6 @@ fn jaas() -> String {
 
 impl Ports {
     fn find() -> Ports {
-        Ports {
-            plain: free_port(),
-            sasl: free_port(),
-            secured: free_port(),
-            controller: free_port(),
-            proxied: std::array::from_fn(|_| (free_port(), free_port())),
-        }
+        Ports { plain: free_port(), sasl: free_port(), secured: free_port(), controller: free_port() }
     }
 }

@@ -6,10 +6,13 @@
 use crate::broker::TransactionVersion;
 use crate::judge::{Judge, wait_until};
 use crate::node::{FIXED_PROPERTIES, Node, free_port};
+use crate::proxied::{Listener, PROXIES, Proxies, ProxyLease};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, Producer};
+use std::fmt::Write as _;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A controller that has not heard from a broker for so long takes its partitions' leadership away.
@@ -42,6 +45,9 @@ impl Default for Options {
 pub struct Cluster {
     nodes: Vec<Node>,
     ports: Vec<u16>,
+    /// In front of node 1. The others have the same listeners, and tell clients where they really are.
+    proxies: Arc<Proxies>,
+    direct: Vec<[u16; PROXIES]>,
     judge: Judge,
 }
 
@@ -55,7 +61,9 @@ impl Cluster {
         let (controller, ports) = (free_port(), (0..options.nodes).map(|_| free_port()).collect::<Vec<u16>>());
         let addresses: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let nodes = ports.iter().map(|port| Node::new(*port)).collect();
-        let cluster = Cluster { nodes, judge: Judge::new(addresses.join(",")), ports };
+        let direct = ports.iter().map(|_| std::array::from_fn(|_| free_port())).collect();
+        let judge = Judge::new(addresses.join(","));
+        let cluster = Cluster { nodes, judge, ports, proxies: Proxies::new(), direct };
         let id = format!("tidegate{controller:05}{:09}", std::process::id());
         for (at, node) in cluster.nodes.iter().enumerate() {
             node.format(&id, &cluster.properties(options, at, controller), options.transaction_version, &[]);
@@ -89,6 +97,12 @@ impl Cluster {
     /// Where clients reach one broker.
     pub fn address(&self, node: usize) -> String {
         format!("127.0.0.1:{}", self.ports[node - 1])
+    }
+
+    /// A proxy in front of node 1, which has the coordinators, for the caller alone. Clients that start at its address talk to
+    /// node 1 through it, and to the others directly.
+    pub fn proxy(&self) -> ProxyLease {
+        self.proxies.proxy()
     }
 
     /// Kills a broker and returns when the cluster knows: partitions that lay on it alone have no leader then.
@@ -149,10 +163,20 @@ impl Cluster {
 
     fn properties<'a>(&self, options: &'a Options, at: usize, controller: u16) -> Vec<(&'a str, String)> {
         let port = self.ports[at];
-        let (mut roles, mut listeners) = ("broker", format!("PLAIN://127.0.0.1:{port}"));
+        let mut listeners = format!("PLAIN://127.0.0.1:{port}");
+        let mut advertised = listeners.clone();
+        let mut protocols = "PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+        for (index, Listener { upstream, front }) in self.proxies.listeners().into_iter().enumerate() {
+            let direct = self.direct[at][index];
+            let (listens, told) = if at == 0 { (upstream, front) } else { (direct, direct) };
+            let _ = write!(listeners, ",PROXY{index}://127.0.0.1:{listens}");
+            let _ = write!(advertised, ",PROXY{index}://127.0.0.1:{told}");
+            let _ = write!(protocols, ",PROXY{index}:PLAINTEXT");
+        }
+        let mut roles = "broker";
         if at == 0 {
             roles = "broker,controller";
-            listeners = format!("{listeners},CONTROLLER://127.0.0.1:{controller}");
+            let _ = write!(listeners, ",CONTROLLER://127.0.0.1:{controller}");
         }
         let replicas = options.coordinator_replicas.to_string();
         let in_sync = options.coordinator_replicas.div_ceil(2).to_string();
@@ -161,8 +185,8 @@ impl Cluster {
             ("node.id", (at + 1).to_string()),
             ("broker.rack", format!("rack-{}", at + 1)),
             ("listeners", listeners),
-            ("advertised.listeners", format!("PLAIN://127.0.0.1:{port}")),
-            ("listener.security.protocol.map", "PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned()),
+            ("advertised.listeners", advertised),
+            ("listener.security.protocol.map", protocols),
             ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
             ("log.dirs", self.nodes[at].path("data").display().to_string()),
             ("broker.session.timeout.ms", SESSION.as_millis().to_string()),

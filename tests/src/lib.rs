@@ -15,6 +15,7 @@ mod java;
 pub mod judge;
 mod node;
 pub mod payments;
+pub mod proxied;
 pub mod proxy;
 pub mod scene;
 pub mod simulation;

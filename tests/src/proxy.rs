@@ -51,6 +51,8 @@ pub enum Fault {
     Slow(Duration),
     /// It is forwarded, and then the hook runs (to kill somebody).
     Hook(Arc<dyn Fn() + Send + Sync>),
+    /// The hook runs, and then it is forwarded.
+    HookBefore(Arc<dyn Fn() + Send + Sync>),
 }
 
 /// For which requests, and how often.
@@ -315,6 +317,10 @@ impl State {
                 Fault::Hook(hook) => {
                     write_frame(broker, &frame)?;
                     hook();
+                }
+                Fault::HookBefore(hook) => {
+                    hook();
+                    write_frame(broker, &frame)?;
                 }
             }
         }

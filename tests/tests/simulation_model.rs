@@ -2,9 +2,11 @@
 //!
 //! Next room: `tests/simulation/scripts.txt`.
 
+use std::sync::Arc;
 use std::thread;
 use tidegate_tests::broker::{Broker, Options, TransactionVersion};
-use tidegate_tests::simulation::{Script, Step, on_broker, on_model, scripts};
+use tidegate_tests::cluster::{self, Cluster};
+use tidegate_tests::simulation::{Script, Step, on_broker, on_cluster, on_model, scripts};
 
 fn all() -> Vec<Script> {
     scripts(include_str!("../simulation/scripts.txt"))
@@ -14,7 +16,8 @@ fn all() -> Vec<Script> {
 fn run_all_on(transaction_version: TransactionVersion) {
     let often = ("transaction.abort.timed.out.transaction.cleanup.interval.ms".to_owned(), "500".to_owned());
     let broker = Broker::start(&Options { transaction_version, config: vec![often], ..Options::default() });
-    let (alone, others): (Vec<_>, Vec<_>) = all().into_iter().enumerate().partition(|(_, script)| restarts(script));
+    let scripts = all().into_iter().enumerate().filter(|(_, script)| script.stranded().is_none());
+    let (alone, others): (Vec<_>, Vec<_>) = scripts.partition(|(_, script)| restarts(script));
     let run = |numbered: &[(usize, Script)]| {
         let run = |(number, script): &(usize, Script)| on_broker(script, &broker, &format!("script-{number}")).err();
         numbered.iter().filter_map(run).collect::<Vec<String>>()
@@ -48,6 +51,17 @@ fn a_broker_does_what_the_scripts_say() {
 #[test]
 fn a_broker_with_the_old_transactions_does_what_the_scripts_say() {
     run_all_on(TransactionVersion::V0);
+}
+
+/// What the protocol does about KAFKA-20734 rests on these: they show the damage.
+#[test]
+fn two_brokers_do_what_the_scripts_say() {
+    let cluster = Arc::new(Cluster::start(&cluster::Options::default()));
+    let scripts: Vec<Script> = all().into_iter().filter(|script| script.stranded().is_some()).collect();
+    assert!(scripts.len() >= 5, "only {} scripts", scripts.len());
+    let run = |(number, script): (usize, &Script)| on_cluster(script, &cluster, &format!("stranded-{number}")).err();
+    let failures: Vec<String> = scripts.iter().enumerate().filter_map(run).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 /// A comparison that finds no difference anywhere would prove nothing: without its late request, the damage is missing.

@@ -34,5 +34,5 @@ mod store;
 mod world;
 
 pub use campaign::{Failure, Summary, Trace, replay, run, starve, trace};
-pub use conformity::{Script, Step, on_broker, on_model, scripts};
+pub use conformity::{Script, Step, on_broker, on_cluster, on_model, scripts};
 pub use judge::{Complaint, Rule};

@@ -13,7 +13,8 @@ use super::reader::{FileReader, Reader, TopicReader};
 use super::scenario::{Ends, OUTPUT_PARTITIONS, Output, Scenario};
 use super::tally::Tally;
 use super::violation::Violation;
-use crate::broker::{Broker, ProxyLease};
+use crate::broker::Broker;
+use crate::proxied::ProxyLease;
 use crate::proxy::{ApiKey, Fault, Rule};
 use crate::scene::Scene;
 use std::collections::BTreeMap;
@@ -45,7 +46,7 @@ const LOGS_MAX: usize = 100;
 pub(super) struct Siege<'a> {
     scenario: Scenario,
     scene: Scene,
-    proxy: Option<ProxyLease<'a>>,
+    proxy: Option<ProxyLease>,
     planner: Planner,
     feeder: Feeder,
     readers: Vec<Reader>,

@@ -8,8 +8,10 @@ mod real;
 
 use super::broker::{MARKER, PARTITIONS};
 use crate::broker::Broker;
+use crate::cluster::Cluster;
 use model::Model;
-use real::Real;
+use real::{Brokers, Real};
+use std::sync::Arc;
 
 /// A script.
 #[derive(Debug, Clone)]
@@ -19,6 +21,16 @@ pub struct Script {
     /// What is done, and how each step ends.
     pub steps: Vec<(Step, Outcome)>,
     sees: Visible,
+}
+
+impl Script {
+    /// The partition that has no leader for a while, if one has none.
+    pub fn stranded(&self) -> Option<usize> {
+        self.steps.iter().find_map(|(step, _)| match step {
+            Step::Fault(_, Kind::Strand(partition), _) => Some(*partition),
+            _ => None,
+        })
+    }
 }
 
 /// What a `read_committed` reader gets of each partition, the marker's last.
@@ -66,6 +78,8 @@ pub enum Kind {
     Hold,
     /// It is kept back, and the producer waits.
     Stall,
+    /// It arrives while this partition has no leader: the control record that it brings about is lost there (KAFKA-20734).
+    Strand(usize),
 }
 
 /// Which request.
@@ -92,6 +106,8 @@ pub enum Outcome {
     Refused,
     /// Nobody can say.
     Unknown,
+    /// The coordinator says that it is done, and a partition is open still.
+    Open,
 }
 
 /// Who takes steps.
@@ -130,6 +146,7 @@ fn read_line(script: &mut Script, line: &str) -> Option<()> {
         Some((line, "fenced")) => (line, Outcome::Fenced),
         Some((line, "refused")) => (line, Outcome::Refused),
         Some((line, "unknown")) => (line, Outcome::Unknown),
+        Some((line, "open")) => (line, Outcome::Open),
         Some(_) => return None,
     };
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -137,8 +154,7 @@ fn read_line(script: &mut Script, line: &str) -> Option<()> {
     let step = match words[..] {
         ["sees"] => return Some(()),
         ["sees", partition, ref values @ ..] => {
-            let partition = if partition == "marker" { MARKER } else { partition.parse().ok()? };
-            *script.sees.get_mut(partition)? = values.iter().map(|value| own(value)).collect();
+            *script.sees.get_mut(read_partition(partition)?)? = values.iter().map(|value| own(value)).collect();
             return Some(());
         }
         ["init", producer, ref options @ ..] => {
@@ -168,6 +184,10 @@ fn read_line(script: &mut Script, line: &str) -> Option<()> {
     Some(())
 }
 
+fn read_partition(word: &str) -> Option<usize> {
+    if word == "marker" { Some(MARKER) } else { word.parse().ok() }
+}
+
 fn read_kind(word: &str) -> Option<Kind> {
     Some(match word {
         "lose-reply" => Kind::LoseReply,
@@ -175,7 +195,7 @@ fn read_kind(word: &str) -> Option<Kind> {
         "cut-before" => Kind::CutBefore,
         "hold" => Kind::Hold,
         "stall" => Kind::Stall,
-        _ => return None,
+        strand => Kind::Strand(read_partition(strand.strip_prefix("strand-")?)?),
     })
 }
 
@@ -196,7 +216,12 @@ pub fn on_model(script: &Script) -> Result<(), String> {
 
 /// Runs a script on a real broker, which has topics of its own for each `job`.
 pub fn on_broker(script: &Script, broker: &Broker, job: &str) -> Result<(), String> {
-    run(script, &mut Real::new(broker, job))
+    run(script, &mut Real::new(Brokers::One(broker), job, None))
+}
+
+/// Runs a script in which a partition has no leader for a while on two real brokers.
+pub fn on_cluster(script: &Script, cluster: &Arc<Cluster>, job: &str) -> Result<(), String> {
+    run(script, &mut Real::new(Brokers::Two(Arc::clone(cluster)), job, script.stranded()))
 }
 
 /// What the script says is compared with what the side does, so two sides that both pass are alike.

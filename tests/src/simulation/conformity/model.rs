@@ -7,7 +7,7 @@ use super::super::choices::Choices;
 use super::super::client::{Aim, Fate};
 use super::super::output::Output;
 use super::super::row::{Kind as RowKind, Row};
-use super::super::shared::{Death, Progress, Shared};
+use super::super::shared::{Death, Progress, Shared, Stop};
 use super::super::store::{FilePart, Record, SPLITS, SplitPart};
 use super::super::world::World;
 use super::{Api, Kind, Manner, Outcome, Side, Step, Visible};
@@ -18,6 +18,8 @@ use tidegate::ids::{CheckpointId, Watermark};
 
 /// No step of a script needs so many exchanges.
 const TURNS_MAX: usize = 100;
+/// How long a turn takes that only waits.
+const WAIT_MS: u64 = 50;
 /// Scripts read no input.
 const SPLIT: SplitPart =
     SplitPart { offset: 0, topic: 1, watermark: Watermark::START, is_idle: false, is_finished: false };
@@ -29,6 +31,8 @@ pub(super) struct Model {
     values: Vec<String>,
     /// The next request that is kept back is its sender's last.
     is_stalling: bool,
+    /// The next control record of this partition is lost.
+    stranded: Option<usize>,
 }
 
 impl Model {
@@ -36,7 +40,7 @@ impl Model {
         // The dull answer to each choice: a sink in Kafka and no file.
         let mut shared = World::new(Choices::from_script(Vec::new()), None).shared;
         shared.faults_left = 0;
-        Model { shared, producers: BTreeMap::new(), values: Vec::new(), is_stalling: false }
+        Model { shared, producers: BTreeMap::new(), values: Vec::new(), is_stalling: false, stranded: None }
     }
 
     /// Has a producer do its turns to the end of what it does.
@@ -51,14 +55,16 @@ impl Model {
                 output.client.doubtful = 0;
             }
             let progress = turn(output, &mut self.shared);
-            write_controls(&mut self.shared);
+            self.write_controls();
             if self.is_stalling && !self.shared.network.held.is_empty() {
                 self.is_stalling = false;
                 return Outcome::Unknown;
             }
             match progress {
                 Ok(Progress::Finished) => return Outcome::Done,
-                Ok(_) => self.shared.clock_ms += 1,
+                Ok(Progress::Worked) => self.shared.clock_ms += 1,
+                Ok(Progress::Waiting) => self.shared.clock_ms += WAIT_MS,
+                Err(Death::Stop(Stop::Undecided)) => return Outcome::Open,
                 Err(Death::Failed("fenced")) => return Outcome::Fenced,
                 Err(Death::CommitUnknown) => return Outcome::Unknown,
                 Err(Death::Failed(_)) => return Outcome::Refused,
@@ -93,10 +99,27 @@ impl Model {
         })
     }
 
+    /// What a start does: takes the transactional id over, and looks whether anything is open then.
+    fn init(&mut self, name: &str) -> Outcome {
+        let outcome = self.drive(name, |output, shared| Ok(output.client.init(shared)));
+        let is_open = self.shared.broker.partitions.iter().any(|partition| partition.stable() < partition.log.len());
+        if outcome == Outcome::Done && is_open { Outcome::Open } else { outcome }
+    }
+
+    fn write_controls(&mut self) {
+        while let Some(partition) = self.shared.broker.pending.first().copied() {
+            let is_lost = self.stranded == Some(partition);
+            self.shared.broker.write_control(0, is_lost);
+            if is_lost {
+                self.stranded = None;
+            }
+        }
+    }
+
     fn deliver(&mut self) -> Outcome {
         let request = self.shared.network.held.remove(0);
         let answer = self.shared.broker.take(self.shared.clock_ms, request);
-        write_controls(&mut self.shared);
+        self.write_controls();
         match answer {
             Answer::Done | Answer::Epoch(_) => Outcome::Done,
             Answer::Fenced => Outcome::Fenced,
@@ -110,14 +133,18 @@ impl Side for Model {
         match step {
             Step::Init(name, manner) => {
                 self.producers.insert(name.clone(), (Output::default(), *manner));
-                self.drive(name, |output, shared| Ok(output.client.init(shared)))
+                self.init(name)
             }
             Step::Fault(_, kind, api) => {
                 let fate = match kind {
                     Kind::LoseReply | Kind::DropReplies => Fate::AnswerLost,
                     Kind::CutBefore => Fate::RequestLost,
                     Kind::Hold | Kind::Stall => Fate::RequestHeld,
+                    Kind::Strand(_) => Fate::Answered,
                 };
+                if let Kind::Strand(partition) = kind {
+                    self.stranded = Some(*partition);
+                }
                 self.is_stalling = *kind == Kind::Stall;
                 self.shared.network.scripted.push_back((is_of(*api), fate));
                 Outcome::Done
@@ -136,7 +163,7 @@ impl Side for Model {
             Step::Expire(_) => {
                 self.shared.clock_ms += TRANSACTION_TIMEOUT_MS + 1;
                 assert!(self.shared.broker.expire(self.shared.clock_ms), "no transaction is open");
-                write_controls(&mut self.shared);
+                self.write_controls();
                 Outcome::Done
             }
             Step::Deliver(_) => self.deliver(),
@@ -156,12 +183,6 @@ impl Side for Model {
 
     fn idle_faults(&self) -> usize {
         self.shared.network.scripted.len()
-    }
-}
-
-fn write_controls(shared: &mut Shared) {
-    while !shared.broker.pending.is_empty() {
-        shared.broker.write_control(0, false);
     }
 }
 

@@ -4,20 +4,24 @@
 
 use super::super::broker::{MARKER, PARTITIONS, SINK_PARTITIONS};
 use super::{Api, Kind, Manner, Outcome, Side, Step, Visible};
-use crate::broker::{Broker, ProxyLease};
-use crate::judge::wait_until;
+use crate::broker::Broker;
+use crate::cluster::Cluster;
+use crate::judge::{Judge, wait_until};
+use crate::proxied::ProxyLease;
 use crate::proxy::{ApiKey, Fault, Rule};
 use kafka_protocol::messages::{AddPartitionsToTxnResponse, ProduceResponse};
 use kafka_protocol::protocol::Decodable;
 use std::collections::BTreeMap;
 use std::io::Cursor;
+use std::ops::Range;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use tidegate::checkpoint::record::Marker;
 use tidegate::config::model::{KafkaConnection, Secret};
 use tidegate::ids::{AttemptId, CheckpointId, StoreId};
 use tidegate::kafka::look::{Confirmation, Patience};
-use tidegate::kafka::transaction::{CommitOutcome, Options, ProduceError, Rotation};
+use tidegate::kafka::transaction::{CommitOutcome, Options, ProduceError, Rotation, SettleError};
 use tidegate::kafka::{KafkaError, Look, MarkerPlace, NewRecord, TopicPartition, TransactionalProducer, marker};
 use uuid::Uuid;
 
@@ -29,23 +33,59 @@ const BRIEF: Duration = Duration::from_secs(4);
 /// Control records that are on their way arrive within it.
 const QUIET: Duration = Duration::from_millis(300);
 const TIME: i64 = 1_700_000_000_000;
+/// On which broker a partition lies alone.
+const FIRST: &[i32] = &[1];
+const SECOND: &[i32] = &[2];
 /// The broker's words for a write that it has already.
 const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
 /// Its words for a request of a producer that was replaced.
 const FENCED: [i16; 2] = [47, 90];
 
+/// Who serves a script.
+pub(super) enum Brokers<'a> {
+    /// One broker, behind the proxies.
+    One(&'a Broker),
+    /// Two, of which the one with the coordinators is behind the proxies. The stranded partition lies on the other one alone.
+    Two(Arc<Cluster>),
+}
+
+impl Brokers<'_> {
+    fn judge(&self) -> &Judge {
+        match self {
+            Brokers::One(broker) => broker,
+            Brokers::Two(cluster) => cluster,
+        }
+    }
+
+    fn proxy(&self) -> ProxyLease {
+        match self {
+            Brokers::One(broker) => broker.proxy(),
+            Brokers::Two(cluster) => cluster.proxy(),
+        }
+    }
+
+    /// Makes a topic for the partitions of these numbers in a script.
+    fn create_topic(&self, name: &str, partitions: Range<usize>, stranded: Option<usize>) {
+        let place = |partition| if stranded == Some(partition) { SECOND } else { FIRST };
+        let places: Vec<&[i32]> = partitions.map(place).collect();
+        self.judge().create_topic_on(name, &places, &[]);
+    }
+}
+
 /// The real side.
 pub(super) struct Real<'a> {
-    broker: &'a Broker,
+    brokers: Brokers<'a>,
     job: String,
     topic: String,
-    lives: BTreeMap<String, Life<'a>>,
+    lives: BTreeMap<String, Life>,
     faults: usize,
+    /// The second broker is killed by a fault, or will be.
+    is_stranding: bool,
 }
 
 /// A producer, or what is left of it: the proxy keeps what it holds.
-struct Life<'a> {
-    proxy: ProxyLease<'a>,
+struct Life {
+    proxy: ProxyLease,
     producer: Option<TransactionalProducer>,
     /// The next request that is kept back is its last.
     is_stalling: bool,
@@ -54,16 +94,16 @@ struct Life<'a> {
 }
 
 impl<'a> Real<'a> {
-    pub(super) fn new(broker: &'a Broker, job: &str) -> Real<'a> {
+    pub(super) fn new(brokers: Brokers<'a>, job: &str, stranded: Option<usize>) -> Real<'a> {
         let topic = format!("{job}.out");
-        broker.create_topic(&topic, SINK_PARTITIONS as i32, &[]);
-        broker.create_topic(&format!("tidegate.{job}"), 1, &[]);
-        Real { broker, job: job.to_owned(), topic, lives: BTreeMap::new(), faults: 0 }
+        brokers.create_topic(&topic, 0..SINK_PARTITIONS, stranded);
+        brokers.create_topic(&format!("tidegate.{job}"), MARKER..PARTITIONS, stranded);
+        Real { brokers, job: job.to_owned(), topic, lives: BTreeMap::new(), faults: 0, is_stranding: false }
     }
 
-    fn life(&mut self, name: &str) -> &mut Life<'a> {
-        let broker = self.broker;
-        let born = || Life { proxy: broker.proxy(), producer: None, is_stalling: false, is_open: false };
+    fn life(&mut self, name: &str) -> &mut Life {
+        let brokers = &self.brokers;
+        let born = || Life { proxy: brokers.proxy(), producer: None, is_stalling: false, is_open: false };
         self.lives.entry(name.to_owned()).or_insert_with(born)
     }
 
@@ -74,10 +114,12 @@ impl<'a> Real<'a> {
     /// What a start does: takes the transactional id over, and waits until what was open is ended.
     fn init(&mut self, name: &str, manner: Manner) -> Outcome {
         let property = |name: &str, value: &str| (name.to_owned(), Secret::new(value.to_owned()));
+        // A broker that misses another for a while answers late.
+        let timeout = if matches!(self.brokers, Brokers::One(_)) { "3000" } else { "20000" };
         let connection = KafkaConnection {
             name: "main".to_owned(),
             brokers: vec![self.life(name).proxy.address()],
-            properties: vec![property("socket.timeout.ms", "3000"), property("reconnect.backoff.ms", "20")],
+            properties: vec![property("socket.timeout.ms", timeout), property("reconnect.backoff.ms", "20")],
         };
         let options = Options {
             transactional_id: format!("tidegate.{}", self.job),
@@ -91,13 +133,34 @@ impl<'a> Real<'a> {
             Ok(producer) => producer,
             Err(error) => return outcome(&error, Outcome::Unknown),
         };
+        self.come_back();
         producer.open_topic(&self.topic, SOON).expect("the topic exists");
-        let ends = producer.look().ends(&self.places(), SOON).expect("the broker answers");
-        let settled = producer.look().confirm(&ends, &mut |_| Patience::Wait);
-        assert!(matches!(settled, Confirmation::Decided), "the earlier life is not ended: {settled:?}");
+        let marker = TopicPartition { topic: format!("tidegate.{}", self.job), partition: 0 };
+        let places = [self.places(), vec![marker]].concat();
+        let ends = producer.look().ends(&places, SOON).expect("the broker answers");
+        let outcome = match producer.look().confirm(&ends, &mut |_| Patience::Wait) {
+            Confirmation::Decided => Outcome::Done,
+            Confirmation::Undecided(_) => Outcome::Open,
+            Confirmation::NoAnswer(error) => panic!("it waits for an answer: {error}"),
+        };
         let life = self.life(name);
         (life.producer, life.is_open) = (Some(producer), false);
-        Outcome::Done
+        outcome
+    }
+
+    /// Starts the broker again that a fault has killed.
+    fn come_back(&mut self) {
+        if let (true, Brokers::Two(cluster)) = (std::mem::take(&mut self.is_stranding), &self.brokers) {
+            cluster.restart(2);
+        }
+    }
+
+    /// Has the second broker die when the request comes.
+    fn strand(&mut self) -> Fault {
+        let Brokers::Two(cluster) = &self.brokers else { panic!("a partition without a leader takes two brokers") };
+        self.is_stranding = true;
+        let cluster = Arc::clone(cluster);
+        Fault::HookBefore(Arc::new(move || cluster.kill(2)))
     }
 
     fn place(&self, partition: usize) -> TopicPartition {
@@ -169,7 +232,12 @@ impl<'a> Real<'a> {
         match drained.commit(&marker) {
             CommitOutcome::Unknown(error) => outcome(&error, Outcome::Unknown),
             CommitOutcome::Committed(unconfirmed) => {
-                let confirmed = unconfirmed.confirm(&mut |_| Patience::Wait).expect("the commit is confirmed");
+                self.come_back();
+                let confirmed = match unconfirmed.confirm(&mut |_| Patience::Wait) {
+                    Ok(confirmed) => confirmed,
+                    Err(SettleError::Undecided(_)) => return Outcome::Open,
+                    Err(error) => panic!("the commit is not confirmed: {error}"),
+                };
                 let life = self.life(name);
                 life.producer = Some(confirmed.resume(SOON).expect("the producer goes on"));
                 life.is_open = false;
@@ -220,11 +288,11 @@ impl<'a> Real<'a> {
 
     fn read(&self) -> Visible {
         let mut visible = Visible::default();
-        for record in self.broker.read_committed(&self.topic) {
+        for record in self.brokers.judge().read_committed(&self.topic) {
             visible[record.partition as usize].push(record.text().to_owned());
         }
         let text = |value: &[u8]| format!("marker:{}", marker::decode(value).expect("the marker is ours").id.0);
-        let own = self.broker.read_committed(&format!("tidegate.{}", self.job)).into_iter();
+        let own = self.brokers.judge().read_committed(&format!("tidegate.{}", self.job)).into_iter();
         visible[MARKER] = own.map(|record| record.value.map_or("begin".to_owned(), |value| text(&value))).collect();
         visible
     }
@@ -244,6 +312,7 @@ impl Side for Real<'_> {
                     Kind::CutBefore => Fault::CutBefore,
                     Kind::Hold => Fault::HoldAndCut,
                     Kind::Stall => Fault::Hold,
+                    Kind::Strand(_) => self.strand(),
                 };
                 self.faults += 1;
                 let life = self.life(name);
@@ -253,8 +322,9 @@ impl Side for Real<'_> {
             Step::Kill(name) => self.kill(name),
             Step::Expire(name) => self.expire(name),
             Step::Restart => {
-                self.broker.kill();
-                self.broker.restart();
+                let Brokers::One(broker) = &self.brokers else { panic!("a script restarts its only broker") };
+                broker.kill();
+                broker.restart();
             }
         }
         Outcome::Done
