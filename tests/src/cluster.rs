@@ -113,11 +113,7 @@ impl Cluster {
     pub fn kill(&self, node: usize) {
         assert!(node > 1, "node 1 is the controller");
         self.nodes[node - 1].kill();
-        let consumer = self.consumer();
-        wait_until(&format!("the cluster misses broker {node}"), || {
-            let metadata = consumer.fetch_metadata(None, QUESTION);
-            metadata.is_ok_and(|metadata| metadata.brokers().iter().all(|broker| broker.id() != node as i32))
-        });
+        wait_until(&format!("the cluster misses broker {node}"), || self.knows(node) == Some(false));
     }
 
     /// Starts a broker again, and returns when it leads what lies on it alone.
@@ -140,9 +136,14 @@ impl Cluster {
         self.nodes[node - 1].signal(libc::SIGSTOP);
     }
 
-    /// Lets a paused broker go on.
+    /// Lets a paused broker go on, and returns when the cluster has it.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come back in time.
     pub fn resume(&self, node: usize) {
         self.nodes[node - 1].signal(libc::SIGCONT);
+        wait_until(&format!("the cluster has broker {node}"), || self.knows(node) == Some(true));
     }
 
     /// Who leads a partition, or nothing while nobody does.
@@ -211,6 +212,12 @@ impl Cluster {
         wait_until("the groups' coordinator answers", || {
             consumer.fetch_group_list(Some("first-use"), QUESTION).is_ok()
         });
+    }
+
+    /// Whether clients are told of a broker; `None`: the controller does not answer.
+    fn knows(&self, node: usize) -> Option<bool> {
+        let metadata = self.consumer().fetch_metadata(None, QUESTION).ok()?;
+        Some(metadata.brokers().iter().any(|broker| broker.id() == node as i32))
     }
 
     fn consumer(&self) -> BaseConsumer {

@@ -1,5 +1,9 @@
 //! One admin request of the library: options, a queue for the answer, the answer as an event. Bounded in time.
 //!
+//! librdkafka sends it to the one broker that it was told is the controller, and waits for that one for as long as the request
+//! may take, even if it is dead and the others live. Brokers without ZooKeeper name any one of them. So a request without an
+//! answer is made again, after the library was told anew; every request here may be made twice.
+//!
 //! Knows no particular request; next room: `admin`, which has them.
 
 use super::client::{Client, millis};
@@ -17,6 +21,9 @@ const ANSWER_GRACE: Duration = Duration::from_millis(500);
 
 /// While an answer is waited for, the library's reports are looked at this often: wrong credentials end the wait.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long the first try may take; each further one may take twice as long, for the sake of brokers that are slow.
+const FIRST_TRY_MAX: Duration = Duration::from_secs(3);
 
 /// Learning who leads is given at least this long, however short the request's own time is, and at most so long: brokers that
 /// live answer at once.
@@ -72,22 +79,32 @@ impl Drop for Options {
     }
 }
 
-/// Makes a request with `submit`, which gets the options and the queue, and waits for its answer.
+/// Makes a request with `submit`, which gets the options and the queue, and waits for its answer. It is submitted again while
+/// there is none and `timeout` is not over.
 pub(super) fn request(
     client: &Client,
     doing: &str,
     operation: native::rd_kafka_admin_op_t,
     reading: Reading,
     timeout: Duration,
-    submit: impl FnOnce(*mut native::rd_kafka_AdminOptions_t, *mut native::rd_kafka_queue_t),
+    mut submit: impl FnMut(*mut native::rd_kafka_AdminOptions_t, *mut native::rd_kafka_queue_t),
 ) -> Result<Answer, KafkaError> {
-    let result = request_once(client, doing, operation, reading, timeout, submit);
-    if result.as_ref().is_err_and(|error| error.class() == Class::Retry) {
-        // librdkafka asks one broker, the one it was told is the controller, and waits for that one for ever, even if it is
-        // dead and the others live. The next request goes where the cluster says then; that this fails, it will say.
+    let began = Instant::now();
+    let mut try_max = FIRST_TRY_MAX;
+    loop {
+        let (asked, left) = (Instant::now(), timeout.saturating_sub(began.elapsed()));
+        let result = request_once(client, doing, operation, reading, try_max.min(left), &mut submit);
+        if !result.as_ref().is_err_and(|error| error.class() == Class::Retry) {
+            return result;
+        }
+        let is_unanswered = asked.elapsed() >= try_max;
+        // The next request goes where the cluster says then; that this fails, it will say.
         let _ = refresh(client, timeout.clamp(REFRESH_MIN, REFRESH_MAX));
+        if !is_unanswered || began.elapsed() >= timeout {
+            return result;
+        }
+        try_max *= 2;
     }
-    result
 }
 
 fn request_once(
@@ -96,7 +113,7 @@ fn request_once(
     operation: native::rd_kafka_admin_op_t,
     reading: Reading,
     timeout: Duration,
-    submit: impl FnOnce(*mut native::rd_kafka_AdminOptions_t, *mut native::rd_kafka_queue_t),
+    submit: &mut impl FnMut(*mut native::rd_kafka_AdminOptions_t, *mut native::rd_kafka_queue_t),
 ) -> Result<Answer, KafkaError> {
     let options = options(client, doing, operation, reading, timeout)?;
     // SAFETY: the handle is live; the queue is ours and goes before the handle.

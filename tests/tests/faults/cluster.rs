@@ -43,6 +43,12 @@ pub(crate) const ROWS: &[Row] = &[
         "the start reads the marker from the leader; exact",
         a_nearer_replica_lags,
     ),
+    Row::slow(
+        "a broker without the job's data stands still at a start",
+        "two brokers; the one on which nothing of the job lies is stopped (SIGSTOP) right before a start, six times",
+        "each start gets on: it asks the other one",
+        a_broker_stands_still_at_a_start,
+    ),
 ];
 
 /// Counted from 1, which is checkpoint 0. Later ones may be without output: all payments may have been read by then.
@@ -157,4 +163,19 @@ fn a_nearer_replica_lags() {
     running.wait_until("its start", |running| running.log().contains("running from checkpoint"));
     cluster.resume(2);
     payments.finish(running, "beside a replica that lagged");
+}
+
+fn a_broker_stands_still_at_a_start() {
+    let cluster = Cluster::start(&Options::default());
+    let payments = job(&cluster, &[FIRST; 3], FIRST);
+    for _ in 0..6 {
+        cluster.pause(2);
+        let mut running = payments.scene.start(None, &[]);
+        running.wait_until("its start", |running| running.log().contains("running from checkpoint"));
+        cluster.resume(2);
+        payments.wait_counted(&mut running);
+        running.signal(libc::SIGTERM);
+        running.wait().expect_success("a stop");
+    }
+    payments.restart_and_finish("after six starts");
 }
