@@ -1,7 +1,7 @@
 //! One admin request of the library: options, a queue for the answer, the answer as an event. Bounded in time.
 //!
 //! librdkafka sends it to the one broker that it was told is the controller, and waits for that one for as long as the request
-//! may take, even if it is dead and the others live. Brokers without ZooKeeper name any one of them. So a request without an
+//! may take, even if it is dead and the others live. Brokers in `KRaft` mode name any one of them. So a request without an
 //! answer is made again, after the library was told anew; every request here may be made twice.
 //!
 //! Knows no particular request; next room: `admin`, which has them.

@@ -116,7 +116,7 @@ impl Shared<'_> {
             let config = config.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
             Broker::start(&BrokerOptions { config, ..BrokerOptions::default() })
         });
-        let mut sieges: Vec<(Siege<'_>, u64)> = Vec::new();
+        let mut sieges: Vec<(Siege, u64)> = Vec::new();
         for (at, scenario) in SCENARIOS.into_iter().enumerate().filter(|(_, scenario)| scenario.ends == ends) {
             let folder = self.piece.join(scenario.name());
             if let Err(error) = fs::create_dir(&folder) {
@@ -158,7 +158,7 @@ impl Shared<'_> {
     }
 
     /// Adds a turn to the campaign; whether the lane goes on.
-    fn judged(&self, siege: &mut Siege<'_>, outcome: Result<(), Violation>, broker: Option<&Broker>) -> bool {
+    fn judged(&self, siege: &mut Siege, outcome: Result<(), Violation>, broker: Option<&Broker>) -> bool {
         let scenario = siege.scenario();
         if let Err(violation) = outcome {
             self.found(scenario, violation, broker);

@@ -43,7 +43,7 @@ const PACE_MS: &str = "20";
 const LOGS_MAX: usize = 100;
 
 /// A scenario under siege.
-pub(super) struct Siege<'a> {
+pub(super) struct Siege {
     scenario: Scenario,
     scene: Scene,
     proxy: Option<ProxyLease>,
@@ -63,18 +63,18 @@ pub(super) struct Siege<'a> {
 }
 
 /// Where a siege takes place, and how.
-pub(super) struct Place<'p, 'a> {
+pub(super) struct Place<'p> {
     /// The host with fail points.
     pub(super) program: &'p str,
     /// An empty folder for the job.
     pub(super) folder: &'p Path,
     /// A broker, for scenarios on Kafka.
-    pub(super) broker: Option<&'a Broker>,
+    pub(super) broker: Option<&'p Broker>,
 }
 
-impl<'a> Siege<'a> {
+impl Siege {
     /// Sets a scenario up: nothing was ever started on its store.
-    pub(super) fn new(scenario: Scenario, place: &Place<'_, 'a>, planner: Planner) -> Siege<'a> {
+    pub(super) fn new(scenario: Scenario, place: &Place<'_>, planner: Planner) -> Siege {
         let mut scene = Scene::kept(place.program, place.folder);
         scene.set_variable("TIDEGATE_REACHED", Some(scene.path("reached")));
         let (mut proxy, mut feeder) = (None, None);
@@ -272,7 +272,7 @@ impl<'a> Siege<'a> {
     fn follow(
         &mut self,
         life: &mut Life,
-        mut each: impl FnMut(&mut Siege<'a>, &mut Life) -> Result<bool, Violation>,
+        mut each: impl FnMut(&mut Siege, &mut Life) -> Result<bool, Violation>,
     ) -> Result<ExitStatus, Violation> {
         let mut ordered_at = None;
         loop {
