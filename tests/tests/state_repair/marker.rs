@@ -104,12 +104,49 @@ fn going_on_from_an_old_copy_doubles_what_was_announced_and_loses_nothing() {
     assert_eq!(after.len(), whole.len(), "a record is lost, or one is new");
     let doubled = more_than_once(&after);
     assert_eq!(doubled, 3_000);
-    if let Some(records) = announced.strip_prefix("write up to ").and_then(|rest| rest.strip_suffix(" records twice")) {
+    expect_announced(&announced, doubled);
+}
+
+/// The words that a repair asked for say how many records it doubles, or that nobody can know.
+fn expect_announced(words: &str, doubled: usize) {
+    if let Some(records) = words.strip_prefix("write up to ").and_then(|rest| rest.strip_suffix(" records twice")) {
         let records: usize = records.parse().expect("a number");
-        assert!((doubled..doubled + 1_000).contains(&records), "{doubled} are doubled, and {announced} was announced");
+        assert!((doubled..doubled + 1_000).contains(&records), "{doubled} are doubled, and {words} was announced");
     } else {
-        assert!(announced.starts_with("go on from checkpoint"), "{announced}");
+        assert!(words.starts_with("go on from checkpoint"), "{words}");
     }
+}
+
+#[test]
+fn of_two_copies_that_both_went_on_the_one_that_did_not_commit_doubles_what_was_announced() {
+    let payments = stopped();
+    let store = store(&payments.scene);
+    let [copy, first, second] = ["copy", "first", "second"].map(|name| payments.scene.path(name));
+    fs::copy(&store, &copy).expect("the store is copied");
+    payments.feed(3_000);
+    assert!(payments.scene.run_and_kill("prepared:1").was_killed());
+    fs::rename(&store, &first).expect("the first one is moved aside");
+    fs::rename(&copy, &store).expect("the copy is put in its place");
+    assert!(payments.scene.run_and_kill("committed:1").was_killed());
+    let committed = counts(&payments).len() - 2_000;
+    assert!(committed > 0, "the copy committed nothing");
+
+    fs::rename(&store, &second).expect("the copy is lost");
+    fs::rename(&first, &store).expect("the first one is back");
+    payments.scene.run().expect_refusal("a start", 78, &["two processes worked", "stop `unknown-attempt`"]);
+    let looked = look(&payments.scene, &["stop unknown-attempt", "the job writes them again"]);
+    let choice = choice(&looked.log);
+    let announced = words(&looked, &choice);
+    carry_out(&payments.scene, &choice, &[]);
+    expect_sound(&payments.scene);
+    let mut running = payments.scene.start(None, &[]);
+    running.wait_until("all of it", |_| {
+        counts(&payments).len() == 5_000 && more_than_once(&counts(&payments)) >= committed
+    });
+    running.signal(libc::SIGTERM);
+    running.wait().expect_success("a stop");
+    assert_eq!((counts(&payments).len(), more_than_once(&counts(&payments))), (5_000, committed));
+    expect_announced(&announced, committed);
 }
 
 #[test]
