@@ -23,6 +23,8 @@ pub enum Bug {
     PositionsAfterBarrier,
     /// A receiver takes its snapshot at the first barrier that arrives.
     SnapshotBeforeAlignment,
+    /// A receiver reads on in a lane whose barrier arrived, and takes its snapshot after the others'.
+    LanesNotBlocked,
     /// A barrier overtakes rows that wait in a batch that is not full.
     BarrierOvertakesRows,
     /// The sink thread reads on between the cut and the decision: output of n+1 enters the transaction of n.
@@ -96,6 +98,7 @@ impl Bug {
         Bug::OffsetsOneShort,
         Bug::PositionsAfterBarrier,
         Bug::SnapshotBeforeAlignment,
+        Bug::LanesNotBlocked,
         Bug::BarrierOvertakesRows,
         Bug::SinkReadsOn,
         Bug::OldAttemptAccepted,

@@ -41,6 +41,7 @@ pub const CAUGHT_BY: &[(&str, &[Check])] = &[
     ("OffsetsOneShort", &[Check::Simulation, COUNTED_KILLS]),
     ("PositionsAfterBarrier", &[Check::Simulation, KAFKA_KILLS]),
     ("SnapshotBeforeAlignment", &[Check::Simulation]),
+    ("LanesNotBlocked", &[Check::Simulation, COUNTED_KILLS]),
     ("BarrierOvertakesRows", &[Check::Simulation, KAFKA_KILLS]),
     ("SinkReadsOn", &[Check::Simulation]),
     ("OldAttemptAccepted", &[Check::Simulation]),
