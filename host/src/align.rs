@@ -60,7 +60,7 @@ impl Alignment {
     /// Whether the lane must not be read: its barrier arrived, and the cut is not released.
     #[inline]
     pub fn blocked(&self, lane: usize) -> bool {
-        self.blocked[lane] && !(seeded::is(Bug::LanesNotBlocked) && !self.is_complete())
+        self.blocked[lane] && (self.is_complete() || !seeded::is(Bug::LanesNotBlocked))
     }
 
     /// The checkpoint that is being aligned, from its first barrier to its release.
