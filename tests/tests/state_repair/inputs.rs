@@ -132,6 +132,10 @@ fn positions_of_a_job_with_a_kafka_sink_are_moved_together_with_its_marker() {
     // 500 of each partition were read and 100 came since: 30 of those are deleted in one of them.
     broker.delete_records(&payments.payments_topic, 2, 530);
     payments.scene.run().expect_refusal("a start", 78, &["stop `offsets-gone`"]);
+    // What came of the other partitions may be with the broker already: in a transaction that is open then.
+    if payments.scene.repair(&[]).log.contains("in hand") {
+        carry_out(&payments.scene, "take-over", &[]);
+    }
     look(&payments.scene, &["partition `2`", "up to 30 records are lost"]);
     carry_out(&payments.scene, "move-payments", &[]);
     expect_sound(&payments.scene);
