@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 
 /// How long one question may take.
 pub(super) const QUESTION: Duration = Duration::from_secs(3);
+/// So long brokers must say that a topic is not there.
+const MISSING_MAX: Duration = Duration::from_secs(10);
 /// How long to wait after a question without an answer.
 const PAUSE_UNANSWERED: Duration = Duration::from_millis(50);
 /// Answers that say "undecided" for this long mean that nobody is about to decide.
@@ -102,9 +104,10 @@ impl Look {
         Ok(Look { committed: client("read_committed")?, everything: client("read_uncommitted")? })
     }
 
-    /// All partitions of a topic.
+    /// All partitions of a topic. Asks again until `at_most` is over.
     pub fn partitions(&self, topic: &str, at_most: Duration) -> Result<Vec<TopicPartition>, KafkaError> {
-        let count = partition_count(&Topic::new(&self.everything, topic)?, at_most)?;
+        let known = Topic::new(&self.everything, topic)?;
+        let count = patiently(at_most, || partition_count(&known, QUESTION), || {})?;
         Ok((0..count as i32).map(|partition| TopicPartition { topic: topic.to_owned(), partition }).collect())
     }
 
@@ -190,16 +193,36 @@ fn last_marker(client: &Arc<Client>, place: &MarkerPlace, at_most: Duration) -> 
     let deadline = Instant::now() + at_most;
     let doing = format!("reading the marker in topic `{}`", place.topic);
     let topic = Topic::new(client, &place.topic)?;
-    loop {
-        let error = match tail::last_value(&topic, place.key.as_bytes(), &doing, deadline) {
-            Ok(marker) => return Ok(marker),
-            Err(error) => error,
-        };
-        if Instant::now() > deadline || matches!(error, KafkaError::TopicMissing { .. }) {
-            return Err(error);
-        }
+    let read = || tail::last_value(&topic, place.key.as_bytes(), &doing, deadline);
+    patiently(at_most, read, || {
         // The next try learns who leads now; that it fails, the try itself will say.
         let _ = partition_count(&topic, QUESTION);
+    })
+}
+
+/// Tries again until `at_most` is over; `between` two tries something may be done about it. That a topic is missing is only
+/// believed when it is said for a while: a broker that has just come back does not know all of them yet.
+fn patiently<T>(
+    at_most: Duration,
+    mut attempt: impl FnMut() -> Result<T, KafkaError>,
+    mut between: impl FnMut(),
+) -> Result<T, KafkaError> {
+    let began = Instant::now();
+    let mut missing_since = None;
+    loop {
+        let error = match attempt() {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        if !matches!(error, KafkaError::TopicMissing { .. }) {
+            missing_since = None;
+        } else if missing_since.get_or_insert_with(Instant::now).elapsed() > MISSING_MAX {
+            return Err(error);
+        }
+        if began.elapsed() > at_most {
+            return Err(error);
+        }
+        between();
         thread::sleep(PAUSE_UNANSWERED);
     }
 }
@@ -210,24 +233,16 @@ fn ask_patiently(
     places: &[TopicPartition],
     at_most: Duration,
 ) -> Result<Vec<PartitionEnd>, KafkaError> {
-    let deadline = Instant::now() + at_most;
     if places.is_empty() {
         return Ok(Vec::new());
     }
-    loop {
-        match ask(client, places) {
-            Ok(ends) => {
-                let with_place = |(place, end_offset): (&TopicPartition, i64)| PartitionEnd {
-                    topic: place.topic.clone(),
-                    partition: place.partition,
-                    end_offset,
-                };
-                return Ok(places.iter().zip(ends).map(with_place).collect());
-            }
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => thread::sleep(PAUSE_UNANSWERED),
-        }
-    }
+    let ends = patiently(at_most, || ask(client, places), || {})?;
+    let with_place = |(place, end_offset): (&TopicPartition, i64)| PartitionEnd {
+        topic: place.topic.clone(),
+        partition: place.partition,
+        end_offset,
+    };
+    Ok(places.iter().zip(ends).map(with_place).collect())
 }
 
 /// One question for the ends of partitions: the last stable ones or the high watermarks, as the client is made.
