@@ -226,7 +226,7 @@ fn sink_folder_removed() {
 /// The broker of the sink is away for a while, under a job with a supervisor that starts it again on 75.
 fn sink_down(name: &'static str, away: Duration, timeout: &str) {
     let broker: &'static Broker = broker::shared_with(name, Options::default);
-    let tally = Tally::on(broker, PROGRAM, Shape { rounds: 300_000, ..Shape::TO_KAFKA });
+    let tally = Tally::on(broker, PROGRAM, Shape { rounds: 1_200_000, ..Shape::TO_KAFKA });
     tally.change_job(&[("interval = \"10ms\"", &format!("interval = \"100ms\"\ntimeout = \"{timeout}\""))]);
     let runs = std::thread::scope(|scope| {
         let outage = scope.spawn(|| {
